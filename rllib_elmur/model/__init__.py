@@ -1,0 +1,1 @@
+"""The memory model in PyTorch. Nothing here imports Ray."""
