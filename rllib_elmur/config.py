@@ -37,7 +37,7 @@ class ELMURConfig:
     learned_memory: bool = _option(True, "Train the initial memory; False keeps it as drawn.")
     memory_levels: int | None = _option(
         None,
-        "Round written slots to this many values (2: signs, 3: -1..1, 5: -2..2); None: real values.",
+        "Values a written slot is rounded to (2: signs, 3: -1..1, 5: -2..2); None: real ones.",
         low=2,
         high=127,
     )
@@ -65,9 +65,7 @@ class ELMURConfig:
             )
 
     @classmethod
-    def from_dict(
-        cls, options: Mapping[str, Any], ignored: Iterable[str] = ()
-    ) -> "ELMURConfig":
+    def from_dict(cls, options: Mapping[str, Any], ignored: Iterable[str] = ()) -> "ELMURConfig":
         """Makes a config from a mapping.
 
         Args:

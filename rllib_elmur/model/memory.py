@@ -1,0 +1,62 @@
+"""What a write leaves in a slot: the LRU rule (paper, section 3.3), rounding, the gradient."""
+
+import torch
+from torch import Tensor, nn
+
+
+def lru_order(anchors: Tensor) -> Tensor:
+    """Slots in the order in which they will be written, (..., M) indices.
+
+    Empty slots (anchor -1) come first, by index, then the least recently used. Since every
+    write makes its slot the most recent, write k of a sequence goes to slot k mod M of this order.
+    """
+    return anchors.argsort(dim=-1, stable=True)
+
+
+class Blend(nn.Module):
+    """An empty slot is replaced by the update, a filled one moves to it by lambda.
+
+    Args:
+        lru_blend: Lambda in [0, 1]; 1 replaces, 0 leaves the content.
+    """
+
+    def __init__(self, lru_blend: float):
+        super().__init__()
+        self.lru_blend = lru_blend
+
+    def forward(self, update: Tensor, slot: Tensor, empty: Tensor) -> Tensor:
+        """Blends (B, d) update and (B, d) slot content; `empty` is (B, 1)."""
+        blended = torch.lerp(slot, update, self.lru_blend)
+        return torch.where(empty, update, blended)
+
+
+class Rounding(nn.Module):
+    """Clamps to a grid of integers and rounds to it, with a straight-through gradient.
+
+    A map of real vectors iterated for thousands of segments drifts to a fixed point; rounding
+    corrects small disturbances at each write, as in digital storage.
+
+    Args:
+        levels: Number of values. Odd: the integers around 0 (3: -1, 0, 1). Even: the odd integers
+            (2: -1, 1).
+    """
+
+    def __init__(self, levels: int):
+        super().__init__()
+        self.spacing = 1 if levels % 2 else 2
+        self.high = (levels - 1) * self.spacing / 2
+        self.offset = 0.0 if levels % 2 else 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Rounds (..., d)."""
+        clamped = x.clamp(-self.high, self.high)
+        grid = ((clamped - self.offset) / self.spacing).round() * self.spacing + self.offset
+        return grid.detach() + (clamped - clamped.detach())
+
+
+class Detach(nn.Module):
+    """Cuts the gradient between segments (`detach_memory`)."""
+
+    def forward(self, memory: Tensor) -> Tensor:
+        """Returns the memory without its history."""
+        return memory.detach()

@@ -1,0 +1,115 @@
+"""The RLModule: ELMUR's policy network as RLlib's algorithms call it."""
+
+import dataclasses
+from typing import Any
+
+import torch
+import tree
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.models.catalog import Catalog
+from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, ValueFunctionAPI
+from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+from ray.rllib.core.rl_module.rl_module import RLModule
+from ray.rllib.core.rl_module.torch import TorchRLModule
+from ray.rllib.utils.annotations import override
+from torch import Tensor, nn
+
+from rllib_elmur.config import ELMURConfig
+from rllib_elmur.model.network import PolicyNetwork
+from rllib_elmur.plugin.columns import lengths_from, state_column, state_from
+
+# RLlib merges settings of its own into every module's `model_config`.
+RLLIB_KEYS = frozenset(option.name for option in dataclasses.fields(DefaultModelConfig))
+
+
+class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
+    """A policy with ELMUR's memory, for PPO and the other on-policy algorithms of RLlib.
+
+    `model_config` takes the options of `ELMURConfig`. Policy and value function share one pass.
+
+    Raises:
+        ValueError: If an option or a space is not valid; the message names it.
+    """
+
+    def __init__(self, *args: Any, catalog_class: Any = None, **kwargs: Any):
+        # RLlib fills in the algorithm's catalog, which knows fewer spaces than this module does.
+        super().__init__(*args, **kwargs)
+
+    @override(RLModule)
+    def setup(self) -> None:
+        """Builds the network for the module's spaces."""
+        options = self.model_config or {}
+        if dataclasses.is_dataclass(options):
+            options = dataclasses.asdict(options)
+        config = ELMURConfig.from_dict(options, ignored=RLLIB_KEYS)
+        # RLlib's connectors look here for the length of training sequences.
+        self.model_config = {**options, "max_seq_len": config.max_seq_len}
+        self.action_dist_cls = _action_distribution(self.action_space)
+        n_action_inputs = self.action_dist_cls.required_input_dim(space=self.action_space)
+        self.network = PolicyNetwork(self.observation_space, n_action_inputs, config)
+        self.vf = nn.Linear(config.d_model, 1)
+
+    @override(RLModule)
+    def get_initial_state(self) -> dict[str, Tensor]:
+        """The state at an episode's start, without a batch axis."""
+        state = state_column(self.network.elmur.initial_state())
+        return {name: value[0] for name, value in state.items()}
+
+    @override(InferenceOnlyAPI)
+    def get_non_inference_attributes(self) -> list[str]:
+        """The value head is not needed for acting."""
+        return ["vf"]
+
+    @override(TorchRLModule)
+    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Acts on observations (B, T, ...), T >= 1, from STATE_IN (B, ...)."""
+        output = self._forward_train(batch)
+        features = output.pop(Columns.EMBEDDINGS)
+        if not torch.isfinite(features).all():
+            raise ValueError(_not_finite(batch[Columns.OBS]))
+        return output
+
+    @override(RLModule)
+    def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """The same with gradient, and the features for `compute_values`."""
+        features, state = self._features(batch)
+        return {
+            Columns.ACTION_DIST_INPUTS: self.network.pi(features),
+            Columns.EMBEDDINGS: features,
+            Columns.STATE_OUT: state_column(state),
+        }
+
+    @override(ValueFunctionAPI)
+    def compute_values(self, batch: dict[str, Any], embeddings: Tensor | None = None) -> Tensor:
+        """Values (B, T) of a batch, or of the features that `forward_train` returned for it."""
+        if embeddings is None:
+            embeddings, _ = self._features(batch)
+        return self.vf(embeddings).squeeze(-1)
+
+    def _features(self, batch: dict[str, Any]) -> Any:
+        return self.network(batch[Columns.OBS], state_from(batch), lengths_from(batch))
+
+
+def _action_distribution(space: Any) -> Any:
+    """RLlib's own distribution for an action space."""
+    try:
+        return Catalog._get_dist_cls_from_action_space(space, framework="torch")
+    except Exception as error:
+        raise ValueError(
+            f"action space {space} is not supported: it must be Discrete, MultiDiscrete, a "
+            f"one-dimensional Box of floats, or a Dict or Tuple of these. ({error})"
+        ) from error
+
+
+def _not_finite(observation: Any) -> str:
+    """Says which part of an observation is not finite."""
+    for path, value in tree.flatten_with_path(observation):
+        bad = ~torch.isfinite(value.float()) if isinstance(value, Tensor) else torch.tensor(False)
+        if bad.any():
+            where = "".join(f"[{key!r}]" for key in path)
+            row = int(bad.flatten(1).any(1).nonzero()[0])
+            return (
+                f"observation{where} contains {value[row][bad[row]][0].item()} (row {row} of the "
+                "batch): the environment returned it. Observations must be finite."
+            )
+    return "The policy's features are not finite though the observation is: its weights diverged."

@@ -1,0 +1,52 @@
+"""The one line that puts ELMUR into an RLlib config."""
+
+from typing import Any, cast
+
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.core.learner.learner import Learner
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+
+from rllib_elmur.config import ELMURConfig
+from rllib_elmur.plugin.module import ELMURTorchRLModule
+
+
+def use_elmur(config: AlgorithmConfig, **options: Any) -> AlgorithmConfig:
+    """Makes an algorithm's policy an ELMUR policy.
+
+    Args:
+        config: A config of an algorithm that learns a value function on whole sequences (PPO and
+            its kin), on RLlib's new API stack. It is changed in place.
+        **options: Options of `ELMURConfig`.
+
+    Returns:
+        The config, for chaining.
+
+    Raises:
+        ValueError: If an option is unknown or out of range, if the algorithm is not supported, or
+            if the config is set to the old API stack.
+    """
+    ELMURConfig.from_dict(options)
+    if not (config.enable_rl_module_and_learner and config.enable_env_runner_and_connector_v2):
+        raise ValueError(
+            "enable_rl_module_and_learner and enable_env_runner_and_connector_v2 must be True: "
+            "ELMUR needs RLlib's new API stack (`config.api_stack(...)`, its default)."
+        )
+    _require_supported(config)
+    spec = RLModuleSpec(module_class=ELMURTorchRLModule, model_config=options)
+    return config.rl_module(rl_module_spec=spec)
+
+
+def _require_supported(config: AlgorithmConfig) -> None:
+    """Raises if the algorithm's learner asks for what the module does not offer."""
+    learner = cast("type[Learner]", config.get_default_learner_class())
+    missing = [
+        api.__name__
+        for api in learner.rl_module_required_apis()
+        if not issubclass(ELMURTorchRLModule, api)
+    ]
+    if missing:
+        name = getattr(config.algo_class, "__name__", type(config).__name__)
+        raise ValueError(
+            f"{name} is not supported by ELMUR: its learner needs {', '.join(missing)}. "
+            "Use an algorithm with a value function on sequences, such as PPO."
+        )
