@@ -1,0 +1,39 @@
+"""T-Maze environments: tasks that ask for memory and for nothing else. They need only NumPy."""
+
+from typing import NamedTuple
+
+import gymnasium
+
+from rllib_elmur.envs.adapters import TMazePassiveEnv, TMazePassiveVectorEnv
+
+
+class EnvClasses(NamedTuple):
+    """The two forms of one environment.
+
+    Attributes:
+        scalar: The `gymnasium.Env`; takes the options of its task.
+        vector: The `gymnasium.vector.VectorEnv`; takes `num_envs` as well.
+    """
+
+    scalar: type[gymnasium.Env]
+    vector: type[gymnasium.vector.VectorEnv]
+
+
+ENVIRONMENTS = {"rllib_elmur/TMazePassive-v0": EnvClasses(TMazePassiveEnv, TMazePassiveVectorEnv)}
+"""Environment id -> its classes, for Gymnasium's registry and for RLlib's."""
+
+__all__ = [
+    "ENVIRONMENTS",
+    "EnvClasses",
+    "TMazePassiveEnv",
+    "TMazePassiveVectorEnv",
+    "register_gymnasium_ids",
+]
+
+
+def register_gymnasium_ids() -> None:
+    """Makes the ids known to `gymnasium.make` and `gymnasium.make_vec`, once."""
+    for env_id, classes in ENVIRONMENTS.items():
+        if env_id not in gymnasium.registry:
+            scalar, vector = (f"{__name__}:{cls.__name__}" for cls in classes)
+            gymnasium.register(env_id, entry_point=scalar, vector_entry_point=vector)

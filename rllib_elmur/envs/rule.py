@@ -1,0 +1,160 @@
+"""The rule of the T-Maze, as pure functions over N episodes side by side.
+
+A corridor leads from x = 0 to the junction at x = corridor length, where an arm goes up and one
+goes down. Nothing here draws a random number except the noise of the observation, and nothing is
+kept: `step` maps a state and actions to the next state.
+"""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rllib_elmur.envs.cues import CueSchedule, observed_cue, right_turn
+from rllib_elmur.envs.random_numbers import random_integers
+
+RIGHT, UP, LEFT, DOWN = range(4)
+NUM_ACTIONS = 4
+
+PenaltyRule = Literal["behind_schedule", "standing_still"]
+
+# Counter 4t of an episode's seed draws the noise of time step t; 1 to 3 are free for what an
+# episode draws at its start, and 4t + 1 to 4t + 3 for what it draws on the way.
+COUNTERS_PER_STEP = 4
+
+
+class State(NamedTuple):
+    """N episodes of a T-Maze.
+
+    Attributes:
+        seed: Seed of the episode (N,), uint64.
+        time: Steps taken (N,), int64.
+        x: Position along the corridor (N,), int64.
+        y: 0 in the corridor, +1 in the upper arm, -1 in the lower one (N,), int64.
+        corridor_length: Position of the junction (N,), int64.
+        time_limit: Number of steps after which the episode ends (N,), int64.
+        penalty: Reward of a step that the penalty rule charges (N,), float64, <= 0.
+        cues: The cue schedule.
+    """
+
+    seed: NDArray[np.uint64]
+    time: NDArray[np.int64]
+    x: NDArray[np.int64]
+    y: NDArray[np.int64]
+    corridor_length: NDArray[np.int64]
+    time_limit: NDArray[np.int64]
+    penalty: NDArray[np.float64]
+    cues: CueSchedule
+
+
+class Outcome(NamedTuple):
+    """What one step of N episodes led to.
+
+    Attributes:
+        state: The state after the step.
+        reward: Reward (N,), float64.
+        ended: Whether the episode is over (N,), bool.
+        success: Whether it ended with the right turn (N,), bool.
+    """
+
+    state: State
+    reward: NDArray[np.float64]
+    ended: NDArray[np.bool_]
+    success: NDArray[np.bool_]
+
+
+def step(
+    state: State, action: NDArray[np.integer], goal_reward: float, penalty_rule: PenaltyRule
+) -> Outcome:
+    """Moves every agent once.
+
+    Args:
+        state: N episodes.
+        action: 0 right, 1 up, 2 left, 3 down (N,).
+        goal_reward: Reward of the right turn.
+        penalty_rule: Which steps pay the state's penalty: "behind_schedule" those after which
+            x is smaller than the number of steps taken, "standing_still" those that do not bring
+            the agent closer to the junction. The last step of an episode never pays.
+
+    Returns:
+        The state after the move, rewards and endings.
+    """
+    time = state.time + 1
+    at_junction = state.x == state.corridor_length
+    forward = (action == RIGHT) & ~at_junction
+    back = (action == LEFT) & (state.x > 0)
+    x = state.x + forward - back
+
+    # Off the junction, up and down are walls.
+    y = (at_junction & (action == UP)).astype(np.int64) - (at_junction & (action == DOWN))
+    turned = y != 0
+    success = turned & (y == right_turn(state.cues, state.time))
+
+    ended = turned | (time >= state.time_limit)
+    charged = ~forward if penalty_rule == "standing_still" else x < time
+    reward = np.where(charged & ~ended, state.penalty, 0.0) + goal_reward * success
+    return Outcome(state._replace(time=time, x=x, y=y), reward, ended, success)
+
+
+def observe(state: State) -> NDArray[np.float32]:
+    """Returns what the agents see.
+
+    Args:
+        state: N episodes.
+
+    Returns:
+        Observations (N, 3 + W), see `compose_observation`.
+    """
+    return compose_observation(
+        y=state.y,
+        cue=observed_cue(state.cues, state.time),
+        at_junction=state.x == state.corridor_length,
+        noise=random_integers(state.seed, state.time * COUNTERS_PER_STEP, -1, 1),
+    )
+
+
+def compose_observation(
+    y: NDArray[np.integer],
+    cue: NDArray[np.floating],
+    at_junction: NDArray[np.bool_],
+    noise: NDArray[np.integer],
+) -> NDArray[np.float32]:
+    """Puts an observation together: the only place that knows its layout.
+
+    Args:
+        y: -1, 0 or +1 (N,).
+        cue: What is shown of the cues (N, W), 0 for nothing.
+        at_junction: Whether the agent stands at the junction's x (N,).
+        noise: -1, 0 or +1 (N,).
+
+    Returns:
+        [y, cue, at-junction flag, noise] as float32 (N, 3 + W).
+    """
+    observation = np.empty((len(y), 3 + cue.shape[1]), dtype=np.float32)
+    observation[:, 0] = y
+    observation[:, 1:-2] = cue
+    observation[:, -2] = at_junction
+    observation[:, -1] = noise
+    return observation
+
+
+def replace_episodes(state: State, rows: NDArray[np.integer], fresh: State) -> State:
+    """Puts fresh episodes in the place of some.
+
+    Args:
+        state: N episodes; left as they are.
+        rows: Which of them to replace (K,).
+        fresh: K episodes.
+
+    Returns:
+        N episodes.
+    """
+
+    def put(old: NDArray, new: NDArray) -> NDArray:
+        old = old.copy()
+        old[rows] = new
+        return old
+
+    cues = CueSchedule(*map(put, state.cues, fresh.cues))
+    arrays = (put(old, new) for old, new in zip(state[:-1], fresh[:-1], strict=True))
+    return State(*arrays, cues=cues)
