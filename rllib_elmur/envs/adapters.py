@@ -14,6 +14,7 @@ from rllib_elmur.envs.passive import PassiveTMaze
 from rllib_elmur.envs.random_numbers import episode_seeds
 
 RENDER_MODES = ["ansi", "rgb_array"]
+_METADATA = {"render_modes": RENDER_MODES, "render_fps": 8}
 _SEED_BITS = 2**64 - 1
 
 
@@ -72,10 +73,7 @@ class TMazePassiveEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
         ValueError: If an option is unknown or its value is not allowed.
     """
 
-    metadata: dict[str, Any] = {  # noqa: RUF012 (the base class declares it as an instance's)
-        "render_modes": RENDER_MODES,
-        "render_fps": 8,
-    }
+    metadata: dict[str, Any] = _METADATA
 
     def __init__(self, render_mode: str | None = None, **options: Any):
         checks.choice("render_mode", render_mode, (None, *RENDER_MODES))
@@ -139,11 +137,7 @@ class TMazePassiveVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.integer], 
         ValueError: If an option is unknown or its value is not allowed.
     """
 
-    metadata: dict[str, Any] = {  # noqa: RUF012 (the base class declares it as an instance's)
-        "render_modes": RENDER_MODES,
-        "render_fps": 8,
-        "autoreset_mode": AutoresetMode.NEXT_STEP,
-    }
+    metadata: dict[str, Any] = _METADATA | {"autoreset_mode": AutoresetMode.NEXT_STEP}
 
     def __init__(self, num_envs: int = 1, render_mode: str | None = None, **options: Any):
         self.num_envs = checks.integer("num_envs", num_envs, low=1)

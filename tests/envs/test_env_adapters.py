@@ -122,6 +122,18 @@ def test_what_a_step_returned_is_never_changed_by_a_later_step(env_id):
 
 
 @every_id
+def test_writing_into_what_a_step_returned_changes_no_later_step(env_id):
+    clean, written = (ENVIRONMENTS[env_id].vector(num_envs=5, corridor_length=2) for _ in "ab")
+    clean.reset(seed=0), written.reset(seed=0)
+    actions = np.zeros(5, dtype=np.int64)
+    for _ in range(12):
+        returned = written.step(actions)
+        assert_equal_steps(clean.step(actions), returned)
+        for array in [*returned[:-1], *returned[-1].values()]:
+            array[:] = 0
+
+
+@every_id
 def test_pickled_environment_goes_on_as_if_nothing_had_happened(env_id):
     env = ENVIRONMENTS[env_id].scalar()
     env.reset(seed=1)

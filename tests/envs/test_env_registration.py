@@ -85,32 +85,41 @@ import gymnasium, ray
 import rllib_elmur
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
-def sampled(mode, lstm):
-    config = (
-        PPOConfig()
-        .environment("rllib_elmur/TMazePassive-v0", env_config={"corridor_length": [3, 6]})
-        .env_runners(num_env_runners=1, num_envs_per_env_runner=3, gym_env_vectorize_mode=mode)
-        .rl_module(model_config=DefaultModelConfig(use_lstm=lstm, max_seq_len=5))
-        .training(train_batch_size=200, minibatch_size=100, num_epochs=1)
-    )
-    algo = config.build_algo()
-    result = algo.train()
-    kinds = algo.env_runner_group.foreach_env_runner(
-        lambda runner: type(runner.env.unwrapped).__name__, local_env_runner=False
-    )
-    algo.stop()
-    assert result["env_runners"]["num_episodes"] > 0
-    return kinds
-
-for mode, lstm in [("sync", True), (gymnasium.VectorizeMode.VECTOR_ENTRY_POINT, False)]:
-    # A cluster of its own for each: the ids must outlive the first one.
+def start_cluster():
     ray.init(
         num_cpus=2, include_dashboard=False, logging_level=logging.ERROR,
         runtime_env={"env_vars": {"PYTHONPATH": sys.argv[1], "OMP_NUM_THREADS": "1"}},
     )
-    print(sampled(mode, lstm)[0])
-    ray.shutdown()
+
+def kind(runner):
+    return type(runner.env.unwrapped).__name__
+
+config = (
+    PPOConfig()
+    .environment("rllib_elmur/TMazePassive-v0", env_config={"corridor_length": [3, 6]})
+    .env_runners(num_env_runners=1, num_envs_per_env_runner=3)
+    .rl_module(model_config=DefaultModelConfig(use_lstm=True, max_seq_len=5))
+    .training(train_batch_size=200, minibatch_size=100, num_epochs=1)
+)
+start_cluster()
+algo = config.build_algo()
+assert algo.train()["env_runners"]["num_episodes"] > 0
+print(algo.env_runner_group.foreach_env_runner(kind, local_env_runner=False)[0])
+algo.stop()
+ray.shutdown()
+
+# The ids outlive the first cluster of a process.
+config = config.copy(copy_frozen=False)
+config.env_runners(gym_env_vectorize_mode=gymnasium.VectorizeMode.VECTOR_ENTRY_POINT)
+start_cluster()
+runner = ray.remote(SingleAgentEnvRunner).remote(config=config, worker_index=1)
+episodes = ray.get(runner.sample.remote(num_episodes=3, random_actions=False))
+assert [episode.is_done for episode in episodes] == [True] * 3
+assert all("success" in episode.get_infos(-1) for episode in episodes)
+print(ray.get(runner.apply.remote(kind)))
+ray.shutdown()
 """
 
 
