@@ -23,9 +23,10 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
     return mixed.transpose(-2, -3).flatten(-2)
 
 
-def split_heads(x: Tensor, n_heads: int) -> Tensor:
-    """(..., T, d) -> (..., H, T, d/H)."""
-    return x.unflatten(-1, (n_heads, -1)).transpose(-2, -3)
+def split_heads(x: Tensor, n_heads: int, parts: int) -> tuple[Tensor, ...]:
+    """(..., T, parts * d) -> `parts` tensors of (..., H, T, d/H), by one copy."""
+    x = x.unflatten(-1, (parts, n_heads, -1)).movedim(-3, 0)  # (parts, ..., T, H, d/H)
+    return x.transpose(-2, -3).contiguous().unbind(0)
 
 
 class Past(NamedTuple):
@@ -69,7 +70,7 @@ class DistanceBias(nn.Module):
         row = (distance.clamp(-self.reach, self.reach) + self.reach).masked_fill(
             empty, 2 * self.reach + 1
         )
-        return self.table[row].movedim(-1, -3)
+        return nn.functional.embedding(row, self.table).movedim(-1, -3)
 
 
 class SegmentAttention(nn.Module):
@@ -96,7 +97,7 @@ class SegmentAttention(nn.Module):
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens (..., T, d) to query, key and value, each (..., H, T, d/H)."""
-        query, key, value = split_heads(self.qkv(x), 3 * self.n_heads).chunk(3, dim=-3)
+        query, key, value = split_heads(self.qkv(x), self.n_heads, 3)
         return query, key, value
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, distance: Tensor) -> Tensor:
@@ -136,9 +137,10 @@ class CrossAttention(nn.Module):
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """What is attended to, (..., K, d), as keys and values, each (..., H, K, d/H)."""
-        key, value = split_heads(self.key_value(x), 2 * self.n_heads).chunk(2, dim=-3)
+        key, value = split_heads(self.key_value(x), self.n_heads, 2)
         return key, value
 
     def forward(self, x: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
         """Lets (..., Q, d) attend to projected keys and values; bias (..., H, Q, K)."""
-        return self.out(attend(split_heads(self.query(x), self.n_heads), key, value, bias))
+        (query,) = split_heads(self.query(x), self.n_heads, 1)
+        return self.out(attend(query, key, value, bias))

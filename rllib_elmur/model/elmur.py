@@ -10,7 +10,7 @@ from rllib_elmur.config import ELMURConfig
 from rllib_elmur.model.attention import Past
 from rllib_elmur.model.layer import ELMURLayer
 from rllib_elmur.model.memory import lru_order
-from rllib_elmur.model.segments import Grid, Ring, take
+from rllib_elmur.model.segments import Packing, Ring
 from rllib_elmur.model.state import Cache, State
 
 
@@ -61,53 +61,63 @@ class ELMUR(nn.Module):
         """
         if lengths is None:
             lengths = torch.full_like(state.clock, x.shape[1])
-        grid = Grid.of(state, lengths)
-        ring = Ring.of(state, grid)
-        tokens = grid.scatter(x, state)  # (B, K, L, d)
+        packing = Packing.of(state, lengths)
+        ring = Ring.of(state, packing)
+        tokens = packing.pack(x, state)  # (N, L, d)
         y, memories = tokens, []
-        for i, layer in enumerate(self.layers):
-            y, memory = self._run_layer(layer, y, self._load(layer, state, ring, i), grid, ring, i)
+        for i in range(len(self.layers)):
+            y, memory = self._run_layer(i, y, self._load(i, state), packing, ring)
             memories.append(memory)
-        anchors = ring.final_anchors(state, grid)
-        # Back from LRU order to the slots' own places; nothing of an empty slot travels.
-        memory = take(torch.stack(memories, dim=1), ring.order.argsort(dim=-1))
-        new_state = State(
-            memory=memory.masked_fill((anchors < 0)[..., None], 0.0),
+        anchors = ring.final_anchors(state, packing)
+        state = State(
+            # Nothing of an empty slot travels.
+            memory=torch.stack(memories, dim=1).masked_fill((anchors < 0)[..., None], 0.0),
             anchors=anchors,
             clock=state.clock + lengths,
-            segment=grid.open_segment(tokens),
+            segment=packing.open_segment(tokens),
         )
-        return grid.gather(self.final_norm(y), x.shape[1]), new_state
+        return packing.unpack(self.final_norm(y), x.shape[1]), state
 
-    def _load(self, layer: ELMURLayer, state: State, ring: Ring, i: int) -> Tensor:
-        """The memory of layer i in LRU order, (B, M, d), empty slots from the parameter."""
+    def _load(self, i: int, state: State) -> Tensor:
+        """The memory of layer i, (B, M, d), its empty slots from the parameter."""
         empty = (state.anchors[:, i] < 0)[..., None]
-        memory = torch.where(empty, layer.initial_memory, state.memory[:, i])
-        return take(memory, ring.order[:, i])
+        return torch.where(empty, self.layers[i].initial_memory, state.memory[:, i])
 
     def _run_layer(
-        self, layer: ELMURLayer, x: Tensor, memory: Tensor, grid: Grid, ring: Ring, i: int
+        self, i: int, x: Tensor, memory: Tensor, packing: Packing, ring: Ring
     ) -> tuple[Tensor, Tensor]:
-        """One layer over all segments, (B, K, L, d): attend at once, read and write in turn."""
-        n_slots, segment_length = memory.shape[1], x.shape[2]
+        """Layer i over packed segments (N, L, d): attend at once, read and write in turn.
+
+        Returns the outputs, (N, L, d), and the memory after each row's last segment, (B, M, d).
+        """
+        layer = self.layers[i]
         h = layer.attend(x, None, self.distance)
-        distance, empty = ring.distance[:, i], ring.empty[:, i]  # (B, K, L, M), (B, K, M)
-        read_bias = layer.distance_bias(distance, empty[:, :, None])  # (B, K, H, L, M)
+        distance, empty = ring.distance[:, i], ring.empty[:, i, None]  # (N, L, M), (N, 1, M)
+        read_bias = layer.distance_bias(distance, empty)  # (N, H, L, M)
+        write_bias = layer.distance_bias(-distance.mT, empty.mT)  # (N, H, M, L)
+        # The longest rows come first and slots stand in LRU order, so segment s concerns a
+        # prefix of the rows and writes slot s mod M. Rows that end leave their memory in `final`.
+        slots = ring.order[:, i]
+        memory, final = memory[packing.order[:, None], slots[packing.order]], []
+        parts = (t.split(packing.active) for t in (h, read_bias, write_bias, empty.squeeze(1)))
         outputs = []
-        for s in range(grid.n_segments):
-            keys_values = layer.mem2tok.project(memory)
-            outputs.append(layer.read(h[:, s], keys_values, read_bias[:, s]))
-            if s == grid.n_complete:
-                break
-            j = s % n_slots  # in LRU order, write s goes to slot s mod M
-            empty_slot = empty[:, s, j, None]
-            bias = layer.distance_bias(-distance[:, s, None, :, j], empty_slot[:, None])
-            slot = layer.write(outputs[-1], memory[:, j], empty_slot, bias)
-            complete = (grid.filled >= (s + 1) * segment_length)[:, None]
-            slot = torch.where(complete, slot, memory[:, j])
-            memory = torch.cat([memory[:, :j], slot[:, None], memory[:, j + 1 :]], dim=1)
-            memory = layer.between_segments(memory)
-        return torch.stack(outputs, dim=1), memory
+        for s, (h_s, read_bias_s, write_bias_s, empty_s) in enumerate(zip(*parts, strict=True)):
+            final.append(memory[len(h_s) :])
+            memory = memory[: len(h_s)]
+            y = layer.read(h_s, layer.mem2tok.project(memory), read_bias_s)
+            outputs.append(y)
+
+            n, j = packing.complete[s], s % memory.shape[1]
+            final.append(memory[n:])
+            memory = memory[:n]
+            if n:
+                bias = write_bias_s[:n, :, j, None]
+                slot = layer.write(y[:n], memory[:, j], empty_s[:n, j, None], bias)
+                memory = torch.cat([memory[:, :j], slot[:, None], memory[:, j + 1 :]], dim=1)
+                memory = layer.between_segments(memory)
+        final.append(memory)
+        memory = torch.cat(final[::-1])[packing.rank[:, None], slots.argsort(dim=-1)]
+        return torch.cat(outputs), memory
 
     @torch.no_grad()
     def step(
@@ -182,9 +192,7 @@ class ELMUR(nn.Module):
         tokens = (c.n_layers, batch_size, c.n_heads, c.segment_length, head)
         memory_keys, memory_values = [], []
         for i, layer in enumerate(self.layers):
-            empty = (state.anchors[:, i] < 0)[..., None]
-            memory = torch.where(empty, layer.initial_memory, state.memory[:, i])
-            key, value = layer.mem2tok.project(memory)
+            key, value = layer.mem2tok.project(self._load(i, state))
             memory_keys.append(key)
             memory_values.append(value)
         cache = Cache(
