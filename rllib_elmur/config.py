@@ -45,6 +45,8 @@ class ELMURConfig:
         False, "Stop the gradient between segments, as the paper's authors do."
     )
     norm_first: bool = _option(False, "Normalise before each block, with a final norm.")
+    previous_action: bool = _option(False, "Read the previous action with each observation.")
+    previous_reward: bool = _option(False, "Read the previous reward with each observation.")
     max_seq_len: int = _option(35, "Time steps of a training sequence.", low=1)
 
     def __post_init__(self) -> None:

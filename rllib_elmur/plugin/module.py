@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import numpy as np
 import torch
 import tree
 from ray.rllib.core.columns import Columns
@@ -12,11 +13,13 @@ from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from ray.rllib.utils.annotations import override
+from ray.rllib.utils.spaces.space_utils import get_base_struct_from_space
 from torch import Tensor, nn
 
 from rllib_elmur.config import ELMURConfig
 from rllib_elmur.model.network import PolicyNetwork
 from rllib_elmur.plugin.columns import lengths_from, state_column, state_from
+from rllib_elmur.plugin.previous import require_previous
 
 # RLlib merges settings of its own into every module's `model_config`.
 RLLIB_KEYS = frozenset(option.name for option in dataclasses.fields(DefaultModelConfig))
@@ -42,6 +45,7 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         if dataclasses.is_dataclass(options):
             options = dataclasses.asdict(options)
         config = ELMURConfig.from_dict(options, ignored=RLLIB_KEYS)
+        require_previous(self.observation_space, config)
         # RLlib's connectors look here for the length of training sequences.
         self.model_config = {**options, "max_seq_len": config.max_seq_len}
         self.action_dist_cls = _action_distribution(self.action_space)
@@ -92,12 +96,19 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
 
 def _action_distribution(space: Any) -> Any:
     """RLlib's own distribution for an action space."""
+    supported = (
+        "it must be Discrete, MultiDiscrete, a one-dimensional Box of floats, or a Dict or Tuple "
+        "of these; categories are counted from 0"
+    )
+    for leaf in tree.flatten(get_base_struct_from_space(space)):
+        # RLlib's distributions know of no other start and would act outside of the space.
+        if np.any(getattr(leaf, "start", 0)):
+            raise ValueError(f"action space {space} is not supported: {supported}.")
     try:
         return Catalog._get_dist_cls_from_action_space(space, framework="torch")
     except Exception as error:
         raise ValueError(
-            f"action space {space} is not supported: it must be Discrete, MultiDiscrete, a "
-            f"one-dimensional Box of floats, or a Dict or Tuple of these. ({error})"
+            f"action space {space} is not supported: {supported}. ({error})"
         ) from error
 
 

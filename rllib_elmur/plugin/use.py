@@ -8,6 +8,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from rllib_elmur.config import ELMURConfig
 from rllib_elmur.plugin.module import ELMURTorchRLModule
+from rllib_elmur.plugin.previous import with_previous
 
 
 def use_elmur(config: AlgorithmConfig, **options: Any) -> AlgorithmConfig:
@@ -25,13 +26,16 @@ def use_elmur(config: AlgorithmConfig, **options: Any) -> AlgorithmConfig:
         ValueError: If an option is unknown or out of range, if the algorithm is not supported, or
             if the config is set to the old API stack.
     """
-    ELMURConfig.from_dict(options)
+    elmur = ELMURConfig.from_dict(options)
     if not (config.enable_rl_module_and_learner and config.enable_env_runner_and_connector_v2):
         raise ValueError(
             "enable_rl_module_and_learner and enable_env_runner_and_connector_v2 must be True: "
             "ELMUR needs RLlib's new API stack (`config.api_stack(...)`, its default)."
         )
     _require_supported(config)
+    config.env_runners(
+        env_to_module_connector=with_previous(config._env_to_module_connector, elmur)
+    )
     spec = RLModuleSpec(module_class=ELMURTorchRLModule, model_config=options)
     return config.rl_module(rl_module_spec=spec)
 

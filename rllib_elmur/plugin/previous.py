@@ -1,0 +1,223 @@
+"""The previous action and reward as parts of the observation.
+
+A connector piece changes each observation inside the running episode, so that the policy sees the
+same while acting and in training, wherever a fragment is cut.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from ray.rllib.connectors.connector_v2 import ConnectorV2
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.columns import Columns
+from ray.rllib.env.vector.vector_multi_agent_env import VectorMultiAgentEnv
+from ray.rllib.utils.annotations import override
+
+from rllib_elmur.config import ELMURConfig
+
+OBSERVATION = "observation"
+PREVIOUS_ACTION = "previous_action"
+PREVIOUS_REWARD = "previous_reward"
+
+
+def join_previous(
+    space: spaces.Dict,
+    action_space: gym.Space,
+    observation: Any,
+    action: Any = None,
+    reward: Any = 0.0,
+) -> dict[str, Any]:
+    """An observation together with what led to it, as a policy with such an input reads it.
+
+    Args:
+        space: The policy's observation space (`module.observation_space`); it says which parts are
+            wanted.
+        action_space: The environment's action space (`module.action_space`).
+        observation: What the environment returned.
+        action: The policy's last action, before RLlib unsquashes or clips it; None at an episode's
+            start.
+        reward: The last reward.
+
+    Returns:
+        A member of `space`.
+    """
+    joined = {OBSERVATION: observation}
+    if PREVIOUS_ACTION in space.spaces:
+        joined[PREVIOUS_ACTION] = _action_input(action_space, action)
+    if PREVIOUS_REWARD in space.spaces:
+        joined[PREVIOUS_REWARD] = np.asarray(reward, np.float32)
+    return joined
+
+
+class PreviousInput(ConnectorV2):
+    """Env-to-module piece: observations become ``{"observation", "previous_action", ...}``.
+
+    An action is what the policy chose, as RLlib stores it. At an episode's start all of the parts
+    are zero; categories are counted from 1, so that no action is not the first action.
+
+    Args:
+        input_observation_space: The space of the observations that come in.
+        input_action_space: The action space.
+        multi_agent: Whether both spaces are dicts of agents.
+        action: Whether to add the previous action.
+        reward: Whether to add the previous reward.
+    """
+
+    def __init__(
+        self,
+        input_observation_space: gym.Space | None = None,
+        input_action_space: gym.Space | None = None,
+        *,
+        multi_agent: bool = False,
+        action: bool = True,
+        reward: bool = True,
+    ):
+        # RLlib derives the output space as soon as the base class knows the input space.
+        self._multi_agent, self._action, self._reward = multi_agent, action, reward
+        super().__init__(input_observation_space, input_action_space)
+
+    @override(ConnectorV2)
+    def recompute_output_observation_space(
+        self, input_observation_space: Any, input_action_space: Any
+    ) -> gym.Space:
+        """The space of the joined observations."""
+        if not self._multi_agent:
+            return self._join_spaces(input_observation_space, input_action_space)
+        return spaces.Dict(
+            {
+                agent: self._join_spaces(space, input_action_space[agent])
+                for agent, space in input_observation_space.items()
+            }
+        )
+
+    def _join_spaces(self, observation: gym.Space, action: gym.Space) -> spaces.Dict:
+        parts = {OBSERVATION: observation}
+        if self._action:
+            parts[PREVIOUS_ACTION] = _action_input_space(action)
+        if self._reward:
+            parts[PREVIOUS_REWARD] = spaces.Box(-np.inf, np.inf, (), np.float32)
+        return spaces.Dict(parts)
+
+    @override(ConnectorV2)
+    def __call__(self, *, batch: dict[str, Any], episodes: list[Any], **kwargs: Any) -> Any:
+        """Joins the newest observation of every episode, in place."""
+        if Columns.OBS in batch:
+            raise ValueError(
+                "previous_action and previous_reward change observations inside the episodes, but "
+                "a connector before them has put observations into the batch already (frame "
+                "stacking does so). Stack frames in the environment instead."
+            )
+        for episode in self.single_agent_episode_iterator(episodes):
+            space: Any = self.observation_space
+            action_space: Any = self.input_action_space
+            if self._multi_agent:
+                space, action_space = space[episode.agent_id], action_space[episode.agent_id]
+            before = {}
+            if episode.t > 0:
+                before = {"action": episode.get_actions(-1), "reward": episode.get_rewards(-1)}
+            joined = join_previous(space, action_space, episode.get_observations(-1), **before)
+            episode.set_observations(at_indices=-1, new_data=joined)
+            episode.observation_space = space
+        return batch
+
+
+@dataclass(frozen=True)
+class ConnectorBuilder:
+    """What `AlgorithmConfig.env_runners(env_to_module_connector=...)` takes.
+
+    Attributes:
+        users: The builder that the config had before; its pieces come first.
+        action: Whether to add the previous action.
+        reward: Whether to add the previous reward.
+    """
+
+    users: Any
+    action: bool
+    reward: bool
+
+    def __call__(self, *args: Any) -> list[ConnectorV2]:
+        """Builds the pieces from RLlib's `env`, `spaces` and `device`.
+
+        RLlib calls with `env` alone if the user's builder takes no more.
+        """
+        pieces = [] if self.users is None else self.users(*args)
+        pieces = list(pieces) if isinstance(pieces, (list, tuple)) else [pieces]
+        env, env_spaces = (*args, None)[:2]
+        if env is not None:
+            multi_agent = isinstance(env.unwrapped, VectorMultiAgentEnv)
+        else:
+            multi_agent = DEFAULT_MODULE_ID not in (env_spaces or {DEFAULT_MODULE_ID})
+        ours = PreviousInput(multi_agent=multi_agent, action=self.action, reward=self.reward)
+        return [*pieces, ours]
+
+
+def with_previous(users: Any, config: ELMURConfig) -> Any:
+    """The env-to-module builder that the options ask for.
+
+    Args:
+        users: The builder that the algorithm's config holds, or None.
+        config: ELMUR's options.
+
+    Returns:
+        `users` itself if no option is on.
+    """
+    if isinstance(users, ConnectorBuilder):  # `use_elmur` again, with other options
+        users = users.users
+    if not (config.previous_action or config.previous_reward):
+        return users
+    return ConnectorBuilder(users, config.previous_action, config.previous_reward)
+
+
+def require_previous(space: gym.Space, config: ELMURConfig) -> None:
+    """Raises a ValueError if an option is on but observations do not have its part."""
+    for part in (PREVIOUS_ACTION, PREVIOUS_REWARD):
+        if getattr(config, part) and not (isinstance(space, spaces.Dict) and part in space.spaces):
+            raise ValueError(
+                f"{part}=True, but the observation space {space} has no part {part!r}: the "
+                "connector that adds it is missing. Call `rllib_elmur.use_elmur(config, "
+                f"{part}=True, ...)` after `config.env_runners(env_to_module_connector=...)`, or "
+                "end your own connectors with `rllib_elmur.plugin.previous.PreviousInput(...)`."
+            )
+
+
+def _action_input_space(space: gym.Space) -> gym.Space:
+    """The space of an action as an input; it contains zeros, for no action."""
+    match space:
+        case spaces.Discrete():
+            return spaces.Discrete(int(space.n) + 1)
+        case spaces.MultiDiscrete():
+            return spaces.MultiDiscrete(space.nvec + 1)
+        case spaces.Box():
+            # A policy's action may lie outside of what the environment takes.
+            return spaces.Box(-np.inf, np.inf, space.shape, np.float32)
+        case spaces.Dict():
+            return spaces.Dict({key: _action_input_space(part) for key, part in space.items()})
+        case spaces.Tuple():
+            return spaces.Tuple([_action_input_space(part) for part in space])
+    raise ValueError(
+        f"{PREVIOUS_ACTION}=True: the action space {space} is not supported: it must be Discrete, "
+        "MultiDiscrete, a Box, or a Dict or Tuple of these."
+    )
+
+
+def _action_input(space: gym.Space, action: Any) -> Any:
+    """An action, or None for no action, as a member of `_action_input_space`."""
+    match space:
+        case spaces.Dict():
+            return {
+                key: _action_input(part, None if action is None else action[key])
+                for key, part in space.items()
+            }
+        case spaces.Tuple():
+            actions = [None] * len(space) if action is None else action
+            return tuple(map(_action_input, space, actions))
+        case spaces.Box():
+            action = np.zeros(space.shape) if action is None else action
+            return np.asarray(action, np.float32)
+        case spaces.Discrete() | spaces.MultiDiscrete():
+            action = np.full(space.shape or (), -1) if action is None else action
+            return np.asarray(action, np.int64) + 1
+    raise ValueError(f"The action space {space} is not supported.")
