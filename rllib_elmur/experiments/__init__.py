@@ -1,1 +1,1 @@
-"""What the commands do."""
+"""What the verbs of the command line do; each verb makes one call in here."""

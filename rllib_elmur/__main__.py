@@ -1,0 +1,6 @@
+"""`python -m rllib_elmur`: the same commands as `rllib`."""
+
+from rllib_elmur.cli import main
+
+if __name__ == "__main__":
+    main()

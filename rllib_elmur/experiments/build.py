@@ -1,0 +1,256 @@
+"""From an experiment's mapping to an AlgorithmConfig that RLlib can run."""
+
+import copy
+import dataclasses
+import importlib
+import re
+from typing import Any
+
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.registry import ALGORITHMS
+from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.tune.registry import get_trainable_cls
+
+from rllib_elmur.experiments import former
+from rllib_elmur.experiments.environment import check_environment
+from rllib_elmur.experiments.problems import UserError, nearest
+from rllib_elmur.experiments.search import is_search
+from rllib_elmur.experiments.yaml_lines import KeyPath, Source
+
+# Keys that RLlib keeps under a private name; they are set through these methods.
+_BY_METHOD = {
+    "learner_class": "training",
+    "learner_connector": "training",
+    "train_batch_size_per_learner": "training",
+    "torch_lr_scheduler_classes": "experimental",
+    "env_to_module_connector": "env_runners",
+    "module_to_env_connector": "env_runners",
+    "model_config": "rl_module",
+}
+# Former spellings that RLlib's `update_from_dict` still takes, and that are not in `FORMER`.
+_ALSO = ("lambda", "callbacks", "input", "rl_module_spec", *_BY_METHOD)
+_TAKES_OBJECT = re.compile(r"^env$|^callbacks|_(class|cls|fn|function|connector)$")
+_NEW_STACK = ("enable_rl_module_and_learner", "enable_env_runner_and_connector_v2")
+
+
+def default_config(source: Source, name: str, run: str) -> AlgorithmConfig:
+    """The default config of the algorithm that an experiment names."""
+    if run not in ALGORITHMS:
+        raise source.problem(
+            (name, "run"),
+            f"run={run!r} is not an algorithm of RLlib.{nearest(run, ALGORITHMS)} "
+            f"Algorithms: {', '.join(ALGORITHMS)}.",
+        )
+    return get_trainable_cls(run).get_default_config()
+
+
+def config_of(
+    source: Source, name: str, default: AlgorithmConfig, env: str | None, content: dict[str, Any]
+) -> AlgorithmConfig:
+    """Makes the config of one trial from its mapping, without search values left in it.
+
+    Raises:
+        UserError: If a key is unknown or a value not allowed, with file and line where known.
+    """
+    path = (name, "config")
+    _check_keys(source, path, content, default)
+    settings = _with_objects(source, path, copy.deepcopy(content))
+    module = settings.pop("rl_module_spec", None)
+    if env is not None:
+        settings["env"] = _with_objects(source, (name,), {"env": env})["env"]
+    # Not an attribute's own name, and `update_from_dict` would set it as a new one.
+    by_method = {key: settings.pop(key) for key in _BY_METHOD if key in settings}
+    config = default.copy(copy_frozen=False)
+    try:
+        config.update_from_dict(settings)
+        for key, value in by_method.items():
+            getattr(config, _BY_METHOD[key])(**{key: value})
+        if module is not None:
+            _set_module(source, (*path, "rl_module_spec"), config, module)
+    except (ValueError, TypeError) as error:
+        raise _located(source, name, content, error) from error
+    if config.env is None:
+        raise source.problem((name,), "no environment: the key 'env' is missing.")
+    return checked(config, lambda error: _located(source, name, content, error))
+
+
+def checked(config: AlgorithmConfig, as_problem: Any) -> AlgorithmConfig:
+    """Validates a config on this machine alone, and adds the `success` metric to it.
+
+    Args:
+        config: The config to train with.
+        as_problem: The name of the file, or a function from an exception to a `UserError`.
+    """
+    from rllib_elmur.experiments.callbacks import SuccessMetric
+
+    if isinstance(as_problem, str):
+        file = as_problem
+
+        def as_problem(error: Exception) -> UserError:
+            return UserError(f"{file}: {error}")
+
+    if not all(getattr(config, key) for key in _NEW_STACK):
+        raise as_problem(
+            ValueError(f"{' and '.join(_NEW_STACK)} must be true: only RLlib's new API stack runs.")
+        )
+    try:
+        config.copy(copy_frozen=False).validate()
+        check_environment(config)
+    except Exception as error:
+        raise as_problem(error) from error
+    present = config.callbacks_class
+    present = list(present) if isinstance(present, (list, tuple)) else [present]
+    if SuccessMetric not in present:
+        config.callbacks([*present, SuccessMetric])
+    return config
+
+
+def _check_keys(
+    source: Source, path: KeyPath, content: dict[str, Any], default: AlgorithmConfig
+) -> None:
+    valid = {key for key in vars(default) if not key.startswith("_")} - set(former.CONFIG_KEYS)
+    valid |= set(_ALSO)
+    for key, value in content.items():
+        here = (*path, key)
+        if key in former.CONFIG_KEYS and not (key == "train_batch_size" and _off_policy(default)):
+            raise source.problem(
+                here, f"{key!r} is a key of RLlib's former files: use {former.CONFIG_KEYS[key]}."
+            )
+        if key not in valid and key != "train_batch_size":
+            raise source.problem(
+                here,
+                f"unknown key {key!r} for {type(default).__name__}."
+                f"{nearest(key, valid) or ' No key has a name close to it.'}",
+            )
+        if key in ("env_config", "evaluation_config", "model_config") and value is not None:
+            _require_mapping(source, here, value)
+        if key == "evaluation_config" and value:
+            _check_keys(source, here, value, default)
+        elif key == "model_config" and value:
+            _check_names(source, here, value, [f.name for f in _fields(DefaultModelConfig)])
+        _check_type(source, here, getattr(default, key, None), value)
+
+
+def _off_policy(default: AlgorithmConfig) -> bool:
+    return default.train_batch_size_per_learner is None
+
+
+def _fields(cls: Any) -> tuple[dataclasses.Field, ...]:
+    return dataclasses.fields(cls)
+
+
+def _check_type(source: Source, path: KeyPath, default: Any, value: Any) -> None:
+    if value is None or value == "auto" or is_search(value):
+        return
+    if isinstance(default, bool) and not isinstance(value, bool):
+        raise source.problem(path, f"{path[-1]}={value!r} must be true or false.")
+    if isinstance(default, (int, float)) and isinstance(value, (str, dict)):
+        raise source.problem(path, f"{path[-1]}={value!r} must be a number.")
+
+
+def _require_mapping(source: Source, path: KeyPath, value: Any) -> None:
+    if not isinstance(value, dict):
+        raise source.problem(path, f"{path[-1]}={value!r} must be a mapping.")
+
+
+def _check_names(source: Source, path: KeyPath, content: dict[str, Any], valid: list[str]) -> None:
+    for key in content:
+        if key not in valid:
+            raise source.problem(
+                (*path, key),
+                f"unknown key {key!r} in {path[-1]}.{nearest(key, valid)} "
+                f"Keys: {', '.join(valid)}.",
+            )
+
+
+def _set_module(source: Source, path: KeyPath, config: AlgorithmConfig, spec: Any) -> None:
+    from rllib_elmur.plugin.module import ELMURTorchRLModule
+    from rllib_elmur.plugin.use import use_elmur
+
+    _require_mapping(source, path, spec)
+    _check_names(source, path, spec, ["module_class", "model_config", "catalog_class"])
+    if "module_class" not in spec:
+        raise source.problem(path, "rl_module_spec lacks the key 'module_class', a class path.")
+    options = spec.get("model_config") or {}
+    _require_mapping(source, (*path, "model_config"), options)
+    module_class = imported(source, (*path, "module_class"), spec["module_class"])
+    if module_class is ELMURTorchRLModule:
+        use_elmur(config, **options)
+        return
+    catalog = spec.get("catalog_class")
+    config.rl_module(
+        rl_module_spec=RLModuleSpec(
+            module_class=module_class,
+            model_config=options,
+            catalog_class=imported(source, (*path, "catalog_class"), catalog) if catalog else None,
+        )
+    )
+
+
+def _with_objects(source: Source, path: KeyPath, content: dict[str, Any]) -> dict[str, Any]:
+    """Puts the classes and functions in place of their import paths."""
+    for key, value in content.items():
+        here = (*path, key)
+        if key == "evaluation_config" and value:
+            content[key] = _with_objects(source, here, value)
+        elif key == "gym_env_vectorize_mode" and isinstance(value, str):
+            content[key] = _vectorize_mode(source, here, value)
+        elif not _TAKES_OBJECT.search(key):
+            continue
+        elif isinstance(value, list):
+            content[key] = [imported(source, here, item) for item in value]
+        elif isinstance(value, str) and (key != "env" or _is_class_path(value)):
+            content[key] = imported(source, here, value)
+    return content
+
+
+def _vectorize_mode(source: Source, path: KeyPath, value: str) -> Any:
+    from gymnasium import VectorizeMode
+
+    modes = [mode.value for mode in VectorizeMode]
+    if value not in modes:
+        raise source.problem(path, f"{path[-1]}={value!r} must be one of {', '.join(modes)}.")
+    return VectorizeMode(value)
+
+
+def _is_class_path(env: str) -> bool:
+    """Whether an `env` is a class path rather than a registered id such as ``pkg/Maze-v0``."""
+    return re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", env) is not None
+
+
+def imported(source: Source, path: KeyPath, name: Any) -> Any:
+    """The object at an import path such as ``package.module.Class``."""
+    if not isinstance(name, str):
+        return name
+    module_name, _, attribute = name.replace(":", ".").rpartition(".")
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise source.problem(
+            path,
+            f"{path[-1]}={name!r}: {error}. An import path such as package.module.Name is needed.",
+        ) from error
+
+
+def _located(source: Source, name: str, content: dict[str, Any], error: Exception) -> UserError:
+    """The problem, at the line of the key that its message names."""
+    found: list[KeyPath] = []
+
+    def collect(value: Any, path: KeyPath) -> None:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                if re.search(rf"(?<![\w.]){re.escape(str(key))}(?!\w)", str(error)):
+                    found.append((*path, key))
+                collect(inner, (*path, key))
+
+    if isinstance(error, UserError):
+        text = str(error)
+    else:
+        text = f"{error}" if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    collect({"env": None, **content}, (name, "config"))
+    # The longest name says most: a message about `lr_schedule` is not about `lr`.
+    path = max(found, key=lambda p: len(str(p[-1])), default=(name,))
+    if path == (name, "config", "env") and "env" not in content:
+        path = (name, "env")
+    return source.problem(path, " ".join(text.split()))

@@ -1,0 +1,63 @@
+"""RLlib callbacks that every training of this package's command carries."""
+
+from math import nan
+from typing import Any
+
+import ray
+from packaging.version import Version
+from ray.rllib.callbacks.callbacks import RLlibCallback
+
+# Sums are kept rather than a mean: RLlib averages the means of env runners and of sampling rounds,
+# whatever the number of episodes behind each.
+_SUCCESSES = "success_sum"
+_EPISODES = "success_episodes"
+# Until Ray 2.50, a sum forgot its values at the end of an iteration only if asked to.
+_PER_ITERATION: dict[str, Any] = {"reduce": "sum"}
+if Version(ray.__version__) < Version("2.50"):
+    _PER_ITERATION["clear_on_reduce"] = True
+
+
+class SuccessMetric(RLlibCallback):
+    """Reports `success`, the mean of ``info["success"]`` over an iteration's finished episodes.
+
+    It stands at ``env_runners/success`` of the results, and is NaN in an iteration in which no
+    episode with a `success` in its last info has finished.
+    """
+
+    def on_episode_end(self, *, episode, metrics_logger=None, **kwargs) -> None:
+        """Counts the episode, if its last info says whether it was a success."""
+        info = episode.get_infos(-1)
+        infos = info.values() if "success" not in info else [info]
+        outcomes = [float(i["success"]) for i in infos if isinstance(i, dict) and "success" in i]
+        if outcomes and metrics_logger is not None:
+            metrics_logger.log_value(_SUCCESSES, sum(outcomes) / len(outcomes), **_PER_ITERATION)
+            metrics_logger.log_value(_EPISODES, 1, **_PER_ITERATION)
+
+    def on_train_result(self, *, algorithm, metrics_logger=None, result, **kwargs) -> None:
+        """Writes the iteration's mean into the result."""
+        _divide(result)
+
+    def on_evaluate_end(
+        self, *, algorithm, metrics_logger=None, evaluation_metrics, **kwargs
+    ) -> None:
+        """Writes the evaluation's mean into its result."""
+        _divide(evaluation_metrics)
+
+
+def _divide(result: dict[str, Any]) -> None:
+    metrics = result.get("env_runners")
+    if metrics is not None:
+        total, count = metrics.pop(_SUCCESSES, 0.0), metrics.pop(_EPISODES, 0)
+        # Written always: Tune's progress.csv has the columns of the first result.
+        metrics["success"] = float(total / count) if count > 0 else nan
+
+
+class RestoreFrom:
+    """An `on_algorithm_init` callback that loads a checkpoint's state into a new algorithm."""
+
+    def __init__(self, checkpoint: str):
+        self.checkpoint = checkpoint
+
+    def __call__(self, *, algorithm, **kwargs) -> None:
+        """Loads weights, optimizers, counters and connector states."""
+        algorithm.restore_from_path(self.checkpoint)

@@ -1,0 +1,93 @@
+"""Starting Ray quietly, and reading what went wrong in it."""
+
+import logging
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gymnasium
+import ray
+
+from rllib_elmur.experiments.problems import UserError, last_words, root_cause
+
+
+@contextmanager
+def quiet(verbose: int = 0) -> Iterator[None]:
+    """Keeps warnings and log lines of Ray, RLlib and Gymnasium off the screen, unless `verbose`."""
+    if verbose:
+        yield
+        return
+    former = logging.root.manager.disable, gymnasium.logger.min_level
+    # RLlib sets its own logger's level anew when a config is validated.
+    logging.disable(logging.ERROR)
+    gymnasium.logger.min_level = gymnasium.logger.ERROR
+    # Read by the workers, and by Tune for its banner.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(former[0])
+        gymnasium.logger.min_level = former[1]
+
+
+@contextmanager
+def started(
+    address: str | None, num_cpus: int | None, num_gpus: int | None, verbose: int
+) -> Iterator[None]:
+    """Ray for the time of an experiment; without `address` on this machine alone.
+
+    Args:
+        address: The address of a running cluster, or None.
+        num_cpus: CPUs to offer on this machine; None: all.
+        num_gpus: GPUs to offer on this machine; None: all.
+        verbose: 0 keeps what Ray, RLlib and their workers log off the screen.
+    """
+    # Ctrl-C belongs to the progress callback, which lets trials save first.
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
+    if not address:
+        options |= {"num_cpus": num_cpus, "num_gpus": num_gpus}
+    ours = not ray.is_initialized()
+    if ours:
+        try:
+            ray.init(
+                log_to_driver=verbose > 0,
+                logging_level=logging.INFO if verbose > 1 else logging.ERROR,
+                **options,
+            )
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise UserError(f"Ray could not be started: {error}") from error
+    try:
+        yield
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def require_resources(config: Any, name: str) -> None:
+    """Refuses an experiment that would wait for ever on resources the cluster does not have."""
+    wanted = config.algo_class.default_resource_request(config).required_resources
+    offered = ray.cluster_resources()
+    for kind, number in wanted.items():
+        if number > offered.get(kind, 0):
+            raise UserError(
+                f"{name}: a trial needs {number:g} {kind} and Ray has {offered.get(kind, 0):g}. "
+                "Lower num_env_runners, num_learners or their num_cpus_per_... and "
+                "num_gpus_per_... in the config, or offer more with --ray-num-cpus, "
+                "--ray-num-gpus or --ray-address."
+            )
+
+
+def cause_of(error: BaseException) -> str:
+    """What a worker failed with, in one line or a few, without Ray's and RLlib's wrapping."""
+    cause = root_cause(error)
+    text = str(cause)
+    if "Traceback (most recent call last)" in text or re.search(r'^  File "', text, re.M):
+        return last_words(text)
+    return f"{type(cause).__name__}: {text}".strip()

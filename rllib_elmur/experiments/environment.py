@@ -1,0 +1,78 @@
+"""Makes a config's environment once, so that what is wrong with it shows before Ray starts."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.env.env_context import EnvContext
+from ray.tune.registry import ENV_CREATOR, _global_registry
+
+from rllib_elmur.experiments.problems import UserError, nearest
+
+
+def env_maker(env: Any) -> Callable[[dict[str, Any]], Any]:
+    """A function from an `env_config` to an environment, as RLlib would make it.
+
+    Args:
+        env: A class, an id of RLlib's registry or an id of Gymnasium's.
+
+    Raises:
+        UserError: If the id is known to neither.
+    """
+    if inspect.isclass(env):
+        return lambda options: env(EnvContext(options, worker_index=0))
+    if _global_registry.contains(ENV_CREATOR, env):
+        creator = _global_registry.get(ENV_CREATOR, env)
+        return lambda options: creator(EnvContext(options, worker_index=0))
+    try:
+        gym.spec(env)
+    except (gym.error.Error, ImportError) as error:
+        raise UserError(
+            f"env={env!r} is neither an environment id of Gymnasium or RLlib nor a class path."
+            f"{nearest(env, [*gym.registry, 'rllib_elmur/TMazePassive-v0'])}"
+        ) from error
+    return lambda options: gym.make(env, **options)
+
+
+def check_environment(config: AlgorithmConfig) -> None:
+    """Makes and closes the training and the evaluation environment.
+
+    Raises:
+        UserError: If an environment cannot be made with its options.
+    """
+    options = dict(config.env_config)
+    overlay = (config.evaluation_config or {}).get("env_config") or {}
+    make = env_maker(config.env)
+    for name, chosen in {
+        "env_config": options,
+        "evaluation_config": {**options, **overlay},
+    }.items():
+        if name == "evaluation_config" and not overlay:
+            continue
+        try:
+            env = make(chosen)
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"env={_name(config.env)!r}, {name}={chosen}: {error}") from error
+        if name == "env_config":
+            _check_module(config, env)
+        env.close()
+
+
+def _check_module(config: AlgorithmConfig, env: Any) -> None:
+    """Builds ELMUR's module for the spaces, which it may not support."""
+    from rllib_elmur.plugin.module import ELMURTorchRLModule
+
+    spec = config.rl_module_spec
+    # Connectors of the user's may change the observation space, which is known on a worker only.
+    if getattr(spec, "module_class", None) is ELMURTorchRLModule and (
+        config._env_to_module_connector is None
+    ):
+        config.copy(copy_frozen=False).get_rl_module_spec(env=env, inference_only=True).build()
+
+
+def _name(env: Any) -> str:
+    return env if isinstance(env, str) else env.__name__

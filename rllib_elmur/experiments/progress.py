@@ -1,0 +1,171 @@
+"""The line of each iteration, and what Ctrl-C does while training."""
+
+import os
+import signal
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from math import isnan
+from typing import Any
+
+from ray.tune import Callback, Stopper
+from ray.tune.utils.util import flatten_dict
+from rich.console import Console
+
+from rllib_elmur.experiments.problems import nearest
+
+_STEPS = "num_env_steps_sampled_lifetime"
+_SECONDS = "time_total_s"
+_HEADER = f"{'iter':>5} {'env steps':>11} {'success':>8} {'length':>8} {'return':>9} {'steps/s':>8}"
+_WINDOW = 10
+_MISSING_AFTER = 5
+
+
+class StopAt(Stopper):
+    """Stops a trial when any criterion is reached; names of nested results are ``a/b``."""
+
+    def __init__(self, criteria: Mapping[str, float]):
+        self.criteria = dict(criteria)
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Whether the trial's newest result reaches a criterion."""
+        flat = flatten_dict(result)
+        return any(flat.get(name, float("-inf")) >= goal for name, goal in self.criteria.items())
+
+    def stop_all(self) -> bool:
+        """Trials stop one by one."""
+        return False
+
+
+class Progress(Callback):
+    """Prints one line per iteration; on Ctrl-C lets every running trial save, then stops."""
+
+    def __init__(self, console: Console, criteria: Mapping[str, float], labels: list[str]):
+        self.interrupted = False
+        self._console = console
+        self._criteria = dict(criteria)
+        self._labels = labels
+        self._history: dict[str, deque[dict[str, float]]] = defaultdict(
+            lambda: deque(maxlen=_WINDOW)
+        )
+        self._saved: set[str] = set()
+        self._former_handler: Any = None
+        self._begun = self._header_printed = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune stores its callbacks with an experiment; a resumed one gets a new object of these.
+        return {}
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Takes over Ctrl-C, once Tune listens to the signal that is passed on to it."""
+        if not self._begun:
+            self._begun = True
+            self._former_handler = signal.signal(signal.SIGINT, self._interrupt)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Prints the iteration's line."""
+        flat = flatten_dict(result)
+        values = {name: float(flat[name]) for name in self._criteria if name in flat}
+        values |= {_STEPS: float(flat.get(_STEPS, 0)), _SECONDS: flat.get(_SECONDS, 0.0)}
+        history = self._history[trial.trial_id]
+        if not history:
+            # Before its first result a trial began at zero, or at the checkpoint it goes on from.
+            before = flat.get("time_this_iter_s", 0.0)
+            history.append({_SECONDS: values[_SECONDS] - before})
+        history.append(values)
+        self._print(trials, trial, flat)
+        if self.interrupted:
+            result["should_checkpoint"] = True
+
+    def on_trial_save(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Ends the experiment when Ctrl-C has been pressed and every running trial is saved."""
+        if self.interrupted:
+            self._saved.add(trial.trial_id)
+            self._stop_if_saved(trials)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A finished trial need not be waited for."""
+        self._stop_if_saved(trials)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A failed trial need not be waited for."""
+        self._stop_if_saved(trials)
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        """Gives Ctrl-C back."""
+        if self._begun:
+            signal.signal(signal.SIGINT, self._former_handler)
+
+    def _interrupt(self, number: int, frame: Any) -> None:
+        if self.interrupted or not self._history:
+            # Pressed again, or nothing has been learned yet.
+            self.interrupted = True
+            self._stop()
+            return
+        self.interrupted = True
+        self._console.print(
+            "Stopping: the running iteration ends, then a checkpoint is saved "
+            "(Ctrl-C again: stop at once)."
+        )
+
+    def _stop_if_saved(self, trials: list[Any]) -> None:
+        running = {trial.trial_id for trial in trials if trial.status == "RUNNING"}
+        if self.interrupted and running <= self._saved:
+            self._stop()
+
+    def _stop(self) -> None:
+        # Tune's own signal for ending an experiment in such a way that it can be resumed.
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    def _print(self, trials: list[Any], trial: Any, flat: dict[str, Any]) -> None:
+        if not self._header_printed:
+            self._header_printed = True
+            self._console.print(f"{_HEADER}  left", style="bold", highlight=False)
+        iteration = flat.get("training_iteration", 0)
+        line = (
+            f"{iteration:>5} {flat.get(_STEPS, 0):>11,.0f}"
+            f" {_number(flat.get('env_runners/success'), '.3f'):>8}"
+            f" {_number(flat.get('env_runners/episode_len_mean'), '.1f'):>8}"
+            f" {_number(flat.get('env_runners/episode_return_mean'), '.3f'):>9}"
+            f" {_number(self._rate(trial, _STEPS, last=True), ',.0f'):>8}  {self._left(trial):<8}"
+        )
+        label = self._labels[int(trial.trial_id.rsplit("_", 1)[-1])] if len(trials) > 1 else ""
+        self._console.print(f"{line} {label}".rstrip(), highlight=False, soft_wrap=True)
+        if iteration == _MISSING_AFTER:
+            for name in set(self._criteria) - set(flat):
+                self._console.print(
+                    f"The stop criterion {name!r} is not among the results and will not be "
+                    f"reached.{nearest(name, flat)}",
+                    style="yellow",
+                )
+
+    def _rate(self, trial: Any, name: str, last: bool = False) -> float | None:
+        """Growth of a result per second, over the last iterations or the last one."""
+        history = self._history[trial.trial_id]
+        old, new = history[-2 if last else 0], history[-1]
+        seconds = new[_SECONDS] - old[_SECONDS]
+        if name not in old and old is history[0] and new[_SECONDS] > seconds + 1e-6:
+            return None  # Resumed: where it began is not known.
+        return (new[name] - old.get(name, 0.0)) / seconds if seconds > 0 else None
+
+    def _left(self, trial: Any) -> str:
+        """Time until the first of the criteria that grow with time is reached."""
+        estimates = []
+        for name, goal in self._criteria.items():
+            grows = name.endswith("_lifetime") or name in ("training_iteration", _SECONDS)
+            now = self._history[trial.trial_id][-1].get(name)
+            rate = self._rate(trial, name) if grows and now is not None else None
+            if rate and now is not None:
+                estimates.append(max(goal - now, 0.0) / rate)
+        return _clock(min(estimates)) if estimates else "-"
+
+
+def _number(value: Any, form: str) -> str:
+    return "-" if value is None or isnan(value) else format(value, form)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

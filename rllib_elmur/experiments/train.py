@@ -1,0 +1,210 @@
+"""Trains the experiments of a file with Ray Tune."""
+
+import shlex
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from rich.console import Console
+
+from rllib_elmur.experiments import cluster, schema
+from rllib_elmur.experiments.callbacks import RestoreFrom
+from rllib_elmur.experiments.problems import UserError
+from rllib_elmur.experiments.progress import Progress, StopAt
+
+
+@dataclass
+class TrainOptions:
+    """What the command line says about a training."""
+
+    stop: dict[str, Any] | None = None
+    checkpoint_freq: int | None = None
+    checkpoint_at_end: bool | None = None
+    keep_checkpoints_num: int | None = None
+    num_samples: int | None = None
+    storage_path: Path | None = None
+    experiment_name: str | None = None
+    restore: Path | None = None
+    resume: bool = False
+    verbose: int = 0
+    ray_address: str | None = None
+    ray_num_cpus: int | None = None
+    ray_num_gpus: int | None = None
+
+
+@dataclass
+class Outcome:
+    """How an experiment ended."""
+
+    folder: Path
+    checkpoints: list[Path] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    evaluate_command: str | None = None
+    resume_command: str | None = None
+    interrupted: bool = False
+
+
+def train(file: Path, options: TrainOptions, console: Console) -> list[Outcome]:
+    """Trains every experiment of a file, one after the other.
+
+    Args:
+        file: A YAML or a Python file (see `schema.load`).
+        options: What the command line says; it has precedence over the file.
+        console: Where the live lines go.
+
+    Returns:
+        An outcome per experiment that was begun.
+
+    Raises:
+        UserError: If the file, an option or a checkpoint cannot be used.
+    """
+    with cluster.quiet(options.verbose):
+        experiments = schema.load(file, options.num_samples)
+        for experiment in experiments:
+            _apply(options, experiment)
+        with cluster.started(
+            options.ray_address, options.ray_num_cpus, options.ray_num_gpus, options.verbose
+        ):
+            return _run_all(experiments, file, options, console)
+
+
+def _run_all(
+    experiments: list[schema.Experiment], file: Path, options: TrainOptions, console: Console
+) -> list[Outcome]:
+    if not options.ray_address:
+        for experiment in experiments:
+            cluster.require_resources(experiment.trials[0].config, experiment.name)
+    storage = (options.storage_path or Path("~/ray_results")).expanduser().resolve()
+    outcomes = []
+    for experiment in experiments:
+        name = options.experiment_name
+        if name and len(experiments) > 1:
+            name = f"{name}-{experiment.name}"
+        outcome = _run(experiment, options, storage, name, console)
+        outcomes.append(outcome)
+        if outcome.interrupted:
+            words = [file, "--storage-path", storage, "--experiment-name"]
+            words += [options.experiment_name or outcome.folder.name, "--resume"]
+            outcome.resume_command = f"rllib train file {shlex.join(map(str, words))}"
+            break
+    return outcomes
+
+
+def _apply(options: TrainOptions, experiment: schema.Experiment) -> None:
+    """Lets the command line's options take precedence over the file's."""
+    checkpoints = experiment.checkpoints
+    if options.stop is not None:
+        experiment.stop = schema.check_stop(options.stop, "--stop")
+    if options.checkpoint_freq is not None:
+        checkpoints.checkpoint_frequency = options.checkpoint_freq
+        checkpoints.num_to_keep = None
+    if options.checkpoint_at_end is not None:
+        checkpoints.checkpoint_at_end = options.checkpoint_at_end
+    if options.keep_checkpoints_num is not None:
+        checkpoints.num_to_keep = options.keep_checkpoints_num
+    if options.restore is not None:
+        path = options.restore.expanduser().resolve()
+        if not (path / "rllib_checkpoint.json").is_file():
+            raise UserError(f"--restore {options.restore}: not a checkpoint of an algorithm.")
+        for trial in experiment.trials:
+            present = trial.config.callbacks_on_algorithm_init
+            trial.config.callbacks(on_algorithm_init=_all(present, RestoreFrom(str(path))))
+
+
+def _all(present: Any, added: Any) -> list[Any]:
+    if present is None:
+        return [added]
+    return [*(present if isinstance(present, list) else [present]), added]
+
+
+def _run(
+    experiment: schema.Experiment,
+    options: TrainOptions,
+    storage: Path,
+    name: str | None,
+    console: Console,
+) -> Outcome:
+    labels = [trial.label for trial in experiment.trials]
+    progress = Progress(console, experiment.stop, labels)
+    algorithm = experiment.trials[0].config.algo_class
+    run_config = tune.RunConfig(
+        name=name or f"{experiment.name}_{datetime.now():%Y-%m-%d_%H-%M-%S}",
+        storage_path=str(storage),
+        verbose=options.verbose,
+        callbacks=[progress],
+        stop=StopAt(experiment.stop),
+        checkpoint_config=tune.CheckpointConfig(**experiment.checkpoints.model_dump()),
+    )
+    if options.resume:
+        folder = _folder_to_resume(storage, name, experiment.name)
+        tuner = tune.Tuner.restore(
+            str(folder), trainable=algorithm, resume_unfinished=True, resume_errored=True
+        )
+        # The stored run config has the former process's callback and criteria.
+        stored = tuner._local_tuner.get_run_config()
+        stored.callbacks, stored.stop = run_config.callbacks, run_config.stop
+        stored.verbose = run_config.verbose
+    else:
+        folder = storage / str(run_config.name)
+        if (folder / "tuner.pkl").exists():
+            raise UserError(
+                f"{folder} holds an experiment already: go on with --resume, or choose another "
+                "--experiment-name."
+            )
+        tuner = tune.Tuner(
+            algorithm,
+            # One whole config per trial: class paths, module specs and options that depend on each
+            # other are resolved and checked before anything starts.
+            param_space={"grid_search": [trial.config.to_dict() for trial in experiment.trials]},
+            tune_config=tune.TuneConfig(
+                trial_name_creator=_trial_name, trial_dirname_creator=_trial_name
+            ),
+            run_config=run_config,
+        )
+    console.print(f"{experiment.name}: {_summary(experiment)}. Results: {folder}", soft_wrap=True)
+    outcome = Outcome(folder)
+    try:
+        results = tuner.fit()
+    except KeyboardInterrupt:
+        progress.interrupted = True
+    else:
+        outcome.checkpoints = [_checkpoint(result) for result in results if result.checkpoint]
+        outcome.errors = [cluster.cause_of(error) for error in results.errors]
+    if outcome.checkpoints:
+        outcome.evaluate_command = _evaluate_command(experiment, outcome.checkpoints)
+    outcome.interrupted = progress.interrupted
+    return outcome
+
+
+def _trial_name(trial: Any) -> str:
+    return f"{trial.trainable_name}_{trial.trial_id.rsplit('_', 1)[-1]}"
+
+
+def _folder_to_resume(storage: Path, name: str | None, experiment: str) -> Path:
+    """The named experiment's folder, or the newest one of this experiment."""
+    pattern = name or f"{experiment}_*"
+    found = [path.parent for path in storage.glob(f"{pattern}/tuner.pkl")]
+    if not found:
+        raise UserError(f"--resume: no experiment {pattern!r} in {storage}.")
+    return max(found, key=lambda path: path.stat().st_mtime)
+
+
+def _summary(experiment: schema.Experiment) -> str:
+    config = experiment.trials[0].config
+    env = config.env if isinstance(config.env, str) else config.env.__name__
+    number = len(experiment.trials)
+    return f"{config.algo_class.__name__} on {env}" + (f", {number} trials" if number > 1 else "")
+
+
+def _checkpoint(result: Any) -> Path:
+    """A trial's best checkpoint if its results are scored, else its last one."""
+    return Path(result.checkpoint.path)
+
+
+def _evaluate_command(experiment: schema.Experiment, checkpoints: list[Path]) -> str:
+    words = ["rllib", "evaluate", *map(str, checkpoints)]
+    if "corridor_length" in experiment.trials[0].config.env_config:
+        words += ["--env-config", '{"corridor_length": [100, 1000, 10000]}']
+    return shlex.join([*words, "--episodes", "32"])
