@@ -7,12 +7,17 @@ from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from rllib_elmur.config import ELMURConfig
+from rllib_elmur.plugin.learner import stable_learner
 from rllib_elmur.plugin.module import ELMURTorchRLModule
 from rllib_elmur.plugin.previous import with_previous
 
 
 def use_elmur(config: AlgorithmConfig, **options: Any) -> AlgorithmConfig:
     """Makes an algorithm's policy an ELMUR policy.
+
+    This sets the `RLModuleSpec`, the connector of `previous_action` and `previous_reward` where
+    they are asked for, and, unless the config has a learner of its own, a learner with a larger
+    epsilon in Adam (see `plugin.learner`).
 
     Args:
         config: A config of an algorithm that learns a value function on whole sequences (PPO and
@@ -36,12 +41,18 @@ def use_elmur(config: AlgorithmConfig, **options: Any) -> AlgorithmConfig:
     config.env_runners(
         env_to_module_connector=with_previous(config._env_to_module_connector, elmur)
     )
+    config.training(learner_class=stable_learner(config.learner_class))
     spec = RLModuleSpec(module_class=ELMURTorchRLModule, model_config=options)
     return config.rl_module(rl_module_spec=spec)
 
 
 def _require_supported(config: AlgorithmConfig) -> None:
     """Raises if the algorithm's learner asks for what the module does not offer."""
+    if config.algo_class is None:
+        raise ValueError(
+            f"{type(config).__name__} is the config of no algorithm: use that of one with a value "
+            "function on sequences, such as PPOConfig."
+        )
     learner = cast("type[Learner]", config.get_default_learner_class())
     missing = [
         api.__name__
