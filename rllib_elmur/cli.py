@@ -1,6 +1,9 @@
 """The `rllib` command: each verb parses, makes one call into `experiments`, prints."""
 
+import inspect
 import json
+import sys
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,6 +12,7 @@ import typer
 from packaging.version import Version
 from rich.console import Console
 
+from rllib_elmur.experiments.former import refuse_former_arguments
 from rllib_elmur.experiments.problems import UserError
 
 _OLDEST_RAY = "2.42"
@@ -20,7 +24,9 @@ app = typer.Typer(
     help="Train and evaluate RLlib algorithms from files.",
 )
 train_app = typer.Typer(no_args_is_help=True, help="Train an RLlib algorithm.")
+example_app = typer.Typer(no_args_is_help=True, help="Tuned examples: list, get, run.")
 app.add_typer(train_app, name="train")
+app.add_typer(example_app, name="example")
 
 _console = Console(highlight=False)
 _errors = Console(stderr=True, highlight=False)
@@ -36,16 +42,6 @@ def _json(text: str | None) -> dict[str, Any] | None:
     if not isinstance(value, dict):
         raise typer.BadParameter(f"{text!r} must be a JSON object, such as '{{\"a\": 1}}'.")
     return value
-
-
-def _former(instead: str) -> Any:
-    """An option of the former command that has no meaning today and says so."""
-
-    def refuse(value: str | bool | None) -> None:
-        if value:
-            raise typer.BadParameter(f"this option of the former command is gone: {instead}")
-
-    return refuse
 
 
 Stop = Annotated[
@@ -77,21 +73,6 @@ Verbose = Annotated[
 RayAddress = Annotated[str | None, typer.Option(help="Address of a running Ray cluster.")]
 RayNumCpus = Annotated[int | None, typer.Option(min=1, help="CPUs to use on this machine.")]
 RayNumGpus = Annotated[int | None, typer.Option(min=0, help="GPUs to use on this machine.")]
-Framework = Annotated[
-    str | None,
-    typer.Option(
-        hidden=True, callback=_former("RLlib's new API stack is PyTorch only; leave it out.")
-    ),
-]
-Trace = Annotated[
-    bool,
-    typer.Option(
-        "--trace",
-        hidden=True,
-        callback=_former("eager tracing was TensorFlow's; leave it out."),
-    ),
-]
-LocalDir = Annotated[str | None, typer.Option(hidden=True, callback=_former("use --storage-path."))]
 
 
 @train_app.command("file")
@@ -110,9 +91,6 @@ def train_file(
     ray_address: RayAddress = None,
     ray_num_cpus: RayNumCpus = None,
     ray_num_gpus: RayNumGpus = None,
-    framework: Framework = None,
-    trace: Trace = False,
-    local_dir: LocalDir = None,
 ) -> None:
     """Train the experiments of a file."""
     from rllib_elmur.experiments.train import TrainOptions, train
@@ -148,6 +126,86 @@ def train_file(
         raise typer.Exit(1)
 
 
+@app.command("evaluate")
+def evaluate_checkpoints(
+    checkpoints: Annotated[list[Path], typer.Argument(help="Checkpoints of algorithms.")],
+    env: Annotated[str | None, typer.Option(help="Another environment than in training.")] = None,
+    env_config: Annotated[
+        str | None,
+        typer.Option(
+            help="JSON of environment options; a list of corridor lengths is a list of rows."
+        ),
+    ] = None,
+    episodes: Annotated[int | None, typer.Option(min=1, help="Episodes of a row; 32.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Play until so many steps, if no --episodes.")
+    ] = None,
+    render: Annotated[bool, typer.Option("--render", help="Show the episodes as text.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the table (.csv, .json) or a figure (.png).")
+    ] = None,
+) -> None:
+    """Play whole episodes with trained policies, greedily."""
+    from rllib_elmur.experiments import tables
+    from rllib_elmur.experiments.evaluate import EvaluateOptions, evaluate
+
+    if out is not None:
+        tables.check_out(out)
+    options = EvaluateOptions(env, _json(env_config), episodes, steps, render)
+    rows = evaluate(checkpoints, options, _console)
+    _console.print(tables.tables_of(rows))
+    if out is not None:
+        tables.write(rows, out)
+        _console.print(f"Written: {out}", soft_wrap=True)
+
+
+@example_app.command("list")
+def example_list() -> None:
+    """List the tuned examples."""
+    from rllib_elmur.experiments import examples
+
+    for name, description in examples.descriptions().items():
+        _console.print(f"{name:<24} {description}", soft_wrap=True, markup=False)
+
+
+@example_app.command("get")
+def example_get(
+    name: Annotated[str, typer.Argument(help="Name of the example.")],
+    out: Annotated[Path | None, typer.Option(help="File to write it to.")] = None,
+) -> None:
+    """Print a tuned example, or write it to a file."""
+    from rllib_elmur.experiments import examples
+
+    text = examples.path_of(name).read_text(encoding="utf-8")
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        out.write_text(text, encoding="utf-8")
+
+
+def example_run(name: str, **options: Any) -> None:
+    """Train a tuned example."""
+    from rllib_elmur.experiments import examples
+
+    train_file(examples.path_of(name), **options)
+
+
+def _with_options_of(command: Callable[..., None], function: Callable[..., None]) -> None:
+    """Gives `function` the options of `command`, which are written once; it keeps its argument."""
+    name = inspect.Parameter(
+        "name",
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        annotation=Annotated[str, typer.Argument(help="Name of the example.")],
+    )
+    options = list(inspect.signature(command).parameters.values())[1:]
+    function.__signature__ = inspect.Signature([name, *options])  # ty: ignore[unresolved-attribute]
+    function.__annotations__ = {p.name: p.annotation for p in (name, *options)}
+
+
+_with_options_of(train_file, example_run)
+example_app.command("run")(example_run)
+
+
 def _print_command(title: str, command: str) -> None:
     _console.print(f"{title + ':':<12} {command}", soft_wrap=True, markup=False)
 
@@ -168,7 +226,11 @@ def main() -> None:
     """Runs the command line; what the user can mend is one message and exit code 1."""
     try:
         _require_ray()
+        refuse_former_arguments(sys.argv[1:])
         app()
+    except KeyboardInterrupt:
+        _errors.print("Interrupted.")
+        raise SystemExit(130) from None
     except UserError as error:
         _errors.print(f"[red]Error:[/] {_escaped(error)}", soft_wrap=True)
         raise SystemExit(1) from None

@@ -1,0 +1,99 @@
+"""Reads from an algorithm's checkpoint what acting needs, without building the algorithm."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray.cloudpickle
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.rl_module.rl_module import RLModule
+
+from rllib_elmur.experiments.problems import UserError
+
+_MODULES = Path("learner_group/learner/rl_module")
+_PIPELINE = Path("env_runner/env_to_module_connector")
+# What RLlib puts in front of every module; the loop of `rollout` does the same work.
+_DEFAULT_PIECES = (
+    "AddObservationsFromEpisodesToBatch",
+    "AddTimeDimToBatchAndZeroPad",
+    "AddStatesFromEpisodesToBatch",
+    "BatchIndividualItems",
+    "NumpyToTensor",
+)
+
+
+@dataclass
+class Policy:
+    """A trained policy and how it was trained.
+
+    Attributes:
+        path: The checkpoint.
+        settings: The algorithm's config as a mapping.
+        module: The RLModule with its weights.
+        connectors: Names of the pieces between environment and module that are not RLlib's own.
+    """
+
+    path: Path
+    settings: dict[str, Any]
+    module: RLModule
+    connectors: list[str]
+
+    @property
+    def env_config(self) -> dict[str, Any]:
+        """The options of the environment in evaluation: the training's, then evaluation's."""
+        overlay = (self.settings.get("evaluation_config") or {}).get("env_config") or {}
+        return {**self.settings.get("env_config", {}), **overlay}
+
+
+def load(checkpoint: Path) -> Policy:
+    """Loads the policy of an algorithm's checkpoint.
+
+    Raises:
+        UserError: If there is no checkpoint, or its module cannot be built.
+    """
+    path = checkpoint.expanduser().resolve()
+    if not path.is_dir():
+        raise UserError(f"{checkpoint}: no such checkpoint.")
+    if not (path / "rllib_checkpoint.json").is_file() or not (path / _MODULES).is_dir():
+        below = sorted(path.glob("**/checkpoint_*/rllib_checkpoint.json"))
+        hint = f" There is one below it: {below[-1].parent}" if below else ""
+        raise UserError(f"{checkpoint}: not a checkpoint of an RLlib algorithm.{hint}")
+    module_path = path / _MODULES / DEFAULT_MODULE_ID
+    if not module_path.is_dir():
+        found = sorted(entry.name for entry in (path / _MODULES).iterdir() if entry.is_dir())
+        raise UserError(
+            f"{checkpoint}: holds the modules {', '.join(found)} of a multi-agent training; "
+            "evaluation of these is not supported."
+        )
+    try:
+        settings, _ = _constructor(path)
+        module = RLModule.from_checkpoint(str(module_path))
+        _, keywords = _constructor(path / _PIPELINE)
+    except Exception as error:
+        raise UserError(
+            f"{checkpoint}: its module cannot be restored: {type(error).__name__}: {error}"
+        ) from error
+    pieces = [piece[0] for piece in keywords.get("connectors", ())]
+    module.eval()  # ty: ignore[unresolved-attribute]
+    return Policy(path, settings, module, [p.__name__ for p in pieces if _changes_input(p)])
+
+
+def _changes_input(piece: type) -> bool:
+    """Whether a piece does more than carry observations and the recurrent state to the module."""
+    ours = piece.__module__ == "rllib_elmur.plugin.connectors"
+    return not ours and piece.__name__ not in _DEFAULT_PIECES
+
+
+def algorithm_config(policy: Policy) -> Any:
+    """The AlgorithmConfig that the checkpoint was made with."""
+    with open(policy.path / "class_and_ctor_args.pkl", "rb") as file:
+        algorithm = ray.cloudpickle.load(file)["class"]
+    return algorithm.get_default_config().update_from_dict(policy.settings)
+
+
+def _constructor(path: Path) -> tuple[Any, dict[str, Any]]:
+    """The first argument and the keyword arguments that an object was constructed with."""
+    with open(path / "class_and_ctor_args.pkl", "rb") as file:
+        arguments, keywords = ray.cloudpickle.load(file)["ctor_args_and_kwargs"]
+    first = arguments[0] if arguments else keywords.get("config")
+    return (first.to_dict() if hasattr(first, "to_dict") else first), keywords
