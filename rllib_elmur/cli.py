@@ -226,6 +226,8 @@ def main() -> None:
     """Runs the command line; what the user can mend is one message and exit code 1."""
     try:
         _require_ray()
+        # As with `python -m`: import paths may name modules of the folder one works in.
+        sys.path.insert(0, str(Path.cwd()))
         refuse_former_arguments(sys.argv[1:])
         app()
     except KeyboardInterrupt:

@@ -3,9 +3,11 @@
 import logging
 import os
 import re
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -50,6 +52,13 @@ def started(
     """
     # Ctrl-C belongs to the progress callback, which lets trials save first.
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    # Workers import by path what the file names, from where this process would.
+    ours_first = [
+        path for path in sys.path if path and not path.startswith((sys.prefix, sys.base_prefix))
+    ]
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        dict.fromkeys([*ours_first, *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+    ).strip(os.pathsep)
     options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
     if not address:
         options |= {"num_cpus": num_cpus, "num_gpus": num_gpus}
@@ -88,6 +97,26 @@ def cause_of(error: BaseException) -> str:
     """What a worker failed with, in one line or a few, without Ray's and RLlib's wrapping."""
     cause = root_cause(error)
     text = str(cause)
+    log = _log_of_dead_worker(text)
+    if log:
+        return last_words(log)
+    if not text.strip():
+        # RLlib raises an empty error from the environment's; the traceback holds both.
+        return last_words(str(error))
     if "Traceback (most recent call last)" in text or re.search(r'^  File "', text, re.M):
         return last_words(text)
-    return f"{type(cause).__name__}: {text}".strip()
+    return f"{type(cause).__name__}: {text}"
+
+
+def _log_of_dead_worker(text: str) -> str | None:
+    """What a worker of this machine wrote before it ended itself; RLlib's runners do on an error.
+
+    Their error stands in their log alone.
+    """
+    pid = re.search(r"^\s*pid: (\d+)", text, re.M)
+    node = ray._private.worker._global_node
+    if pid is None or node is None:
+        return None
+    logs = Path(node.get_logs_dir_path()).glob(f"worker-*-{pid[1]}.err")
+    found = "\n".join(path.read_text(errors="replace") for path in logs)
+    return found if "Traceback" in found else None

@@ -1,6 +1,7 @@
 """One readable message for what a user can mend, and the search for the nearest valid name."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -29,11 +30,9 @@ def root_cause(error: BaseException) -> BaseException:
 def last_words(text: str) -> str:
     """The innermost ``SomeError: message`` of a (possibly nested) formatted traceback."""
     lines = [line.rstrip() for line in text.strip().splitlines()]
-    for index, line in enumerate(lines):
-        head = line.split(":", 1)[0].strip()
-        is_error = head.replace(".", "").replace("_", "").isalnum() and head.endswith(
-            ("Error", "Exception", "Exit", "Interrupt")
-        )
-        if is_error and not line.startswith(" ") and "RayTaskError" not in head:
-            return "\n".join(lines[index:]).split("\n\n", 1)[0]
+    error = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt): \S")
+    for index in reversed(range(len(lines))):
+        if error.match(lines[index]):
+            # Its message goes on to the next blank line or traceback.
+            return re.split(r"\n\s*\n|\n\S*Traceback", "\n".join(lines[index:]))[0]
     return lines[-1] if lines else "no message"

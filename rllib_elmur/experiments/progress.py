@@ -69,10 +69,8 @@ class Progress(Callback):
         values = {name: float(flat[name]) for name in self._criteria if name in flat}
         values |= {_STEPS: float(flat.get(_STEPS, 0)), _SECONDS: flat.get(_SECONDS, 0.0)}
         history = self._history[trial.trial_id]
-        if not history:
-            # Before its first result a trial began at zero, or at the checkpoint it goes on from.
-            before = flat.get("time_this_iter_s", 0.0)
-            history.append({_SECONDS: values[_SECONDS] - before})
+        if not history and flat.get("training_iteration") == 1:
+            history.append(dict.fromkeys(values, 0.0))
         history.append(values)
         self._print(trials, trial, flat)
         if self.interrupted:
@@ -143,10 +141,10 @@ class Progress(Callback):
     def _rate(self, trial: Any, name: str, last: bool = False) -> float | None:
         """Growth of a result per second, over the last iterations or the last one."""
         history = self._history[trial.trial_id]
+        if len(history) < 2:
+            return None  # Resumed a moment ago.
         old, new = history[-2 if last else 0], history[-1]
         seconds = new[_SECONDS] - old[_SECONDS]
-        if name not in old and old is history[0] and new[_SECONDS] > seconds + 1e-6:
-            return None  # Resumed: where it began is not known.
         return (new[name] - old.get(name, 0.0)) / seconds if seconds > 0 else None
 
     def _left(self, trial: Any) -> str:

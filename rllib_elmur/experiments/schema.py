@@ -74,6 +74,8 @@ def load(file: Path, num_samples: int | None = None) -> list[Experiment]:
     Raises:
         UserError: If anything in the file cannot be used; no Ray worker has been started.
     """
+    # Import paths in the file may name modules that lie beside it.
+    sys.path.insert(0, str(file.parent.resolve()))
     if file.suffix == ".py":
         return [_from_python(file, num_samples or 1)]
     source = read_yaml(file)
@@ -157,7 +159,6 @@ def _from_python(file: Path, num_samples: int) -> Experiment:
 
     if not file.is_file():
         raise UserError(f"{file}: no such file.")
-    sys.path.insert(0, str(file.parent.resolve()))
     try:
         names = runpy.run_path(str(file))
     except Exception as error:

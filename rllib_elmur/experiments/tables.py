@@ -99,7 +99,7 @@ def _draw(rows: "list[Row]", out: Path) -> None:
     axes.set_ylabel("success", fontsize=13)
     axes.tick_params(labelsize=12)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=11, loc="lower left")
+    figure.legend(fontsize=11, loc="outside upper left", frameon=False)
     figure.savefig(out, dpi=100)
 
 

@@ -1,5 +1,6 @@
 """Trains the experiments of a file with Ray Tune."""
 
+import json
 import shlex
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -85,16 +86,30 @@ def _run_all(
         outcome = _run(experiment, options, storage, name, console)
         outcomes.append(outcome)
         if outcome.interrupted:
-            words = [file, "--storage-path", storage, "--experiment-name"]
-            words += [options.experiment_name or outcome.folder.name, "--resume"]
-            outcome.resume_command = f"rllib train file {shlex.join(map(str, words))}"
+            name = options.experiment_name or outcome.folder.name
+            outcome.resume_command = _resume_command(file, storage, name, options)
             break
     return outcomes
+
+
+def _resume_command(file: Path, storage: Path, name: str, options: TrainOptions) -> str:
+    words = ["rllib", "train", "file", file, "--storage-path", storage, "--experiment-name", name]
+    if options.stop is not None:
+        words += ["--stop", json.dumps(options.stop)]
+    for option in ("ray_address", "ray_num_cpus", "ray_num_gpus"):
+        if getattr(options, option) is not None:
+            words += [f"--{option.replace('_', '-')}", getattr(options, option)]
+    return shlex.join(map(str, [*words, "--resume"]))
 
 
 def _apply(options: TrainOptions, experiment: schema.Experiment) -> None:
     """Lets the command line's options take precedence over the file's."""
     checkpoints = experiment.checkpoints
+    if not options.ray_address:
+        for trial in experiment.trials:
+            # On a cluster a lost node is business as usual; on one machine a runner dies of an
+            # error in the environment or the module, again and again if it is restarted.
+            trial.config.restart_failed_env_runners = False
     if options.stop is not None:
         experiment.stop = schema.check_stop(options.stop, "--stop")
     if options.checkpoint_freq is not None:
