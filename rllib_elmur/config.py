@@ -78,6 +78,13 @@ class ELMURConfig:
         Raises:
             ValueError: If a key is neither an option nor ignored, or a value is out of range.
         """
+        cls.check_names(options, ignored)
+        names = [option.name for option in dataclasses.fields(cls)]
+        return cls(**{key: value for key, value in options.items() if key in names})
+
+    @classmethod
+    def check_names(cls, options: Mapping[str, Any], ignored: Iterable[str] = ()) -> None:
+        """Raises a ValueError for a key that is neither an option nor ignored."""
         names = [option.name for option in dataclasses.fields(cls)]
         for key in options:
             if key not in names and key not in ignored:
@@ -87,7 +94,6 @@ class ELMURConfig:
                     f"{key}={options[key]!r} is not an option of ELMUR.{hint} "
                     f"Options: {', '.join(names)}."
                 )
-        return cls(**{key: value for key, value in options.items() if key in names})
 
 
 def _check(option: dataclasses.Field, value: Any) -> None:

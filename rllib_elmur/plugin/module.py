@@ -14,10 +14,12 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.spaces.space_utils import get_base_struct_from_space
+from ray.rllib.utils.typing import StateDict
 from torch import Tensor, nn
 
 from rllib_elmur.config import ELMURConfig
 from rllib_elmur.model.network import PolicyNetwork
+from rllib_elmur.model.state import State
 from rllib_elmur.plugin.columns import lengths_from, state_column, state_from
 from rllib_elmur.plugin.previous import require_previous
 
@@ -44,6 +46,7 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         options = self.model_config or {}
         if dataclasses.is_dataclass(options):
             options = dataclasses.asdict(options)
+        _require_supported(options)
         config = ELMURConfig.from_dict(options, ignored=RLLIB_KEYS)
         require_previous(self.observation_space, config)
         # RLlib's connectors look here for the length of training sequences.
@@ -65,12 +68,30 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         return ["vf"]
 
     @override(TorchRLModule)
+    def set_state(self, state: StateDict) -> None:
+        """Loads weights; RLlib itself keeps silent about those that are missing.
+
+        Raises:
+            ValueError: If the weights are those of another module.
+        """
+        inference = set(self.get_non_inference_attributes())
+        differ = [
+            name
+            for name in self.state_dict().keys() ^ state.keys()
+            if name.split(".")[0] not in inference
+        ]
+        if differ:
+            raise ValueError(
+                f"The weights do not belong to an ELMUR module with these options: {len(differ)} "
+                f"parameters are on one side only, such as {min(differ)!r}."
+            )
+        super().set_state(state)
+
+    @override(TorchRLModule)
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Acts on observations (B, T, ...), T >= 1, from STATE_IN (B, ...)."""
         output = self._forward_train(batch)
-        features = output.pop(Columns.EMBEDDINGS)
-        if not torch.isfinite(features).all():
-            raise ValueError(_not_finite(batch[Columns.OBS]))
+        del output[Columns.EMBEDDINGS]
         return output
 
     @override(RLModule)
@@ -90,8 +111,23 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
             embeddings, _ = self._features(batch)
         return self.vf(embeddings).squeeze(-1)
 
-    def _features(self, batch: dict[str, Any]) -> Any:
-        return self.network(batch[Columns.OBS], state_from(batch), lengths_from(batch))
+    def _features(self, batch: dict[str, Any]) -> tuple[Tensor, State]:
+        features, state = self.network(batch[Columns.OBS], state_from(batch), lengths_from(batch))
+        # Not left to the loss: RLlib would go on with gradients of zero.
+        if not torch.isfinite(features).all():
+            raise ValueError(_not_finite(batch[Columns.OBS]))
+        return features, state
+
+
+def _require_supported(model_config: dict[str, Any]) -> None:
+    """Raises a ValueError for algorithms of which RLlib tells the module by their settings."""
+    for key, algorithms in {"double_q": "DQN", "twin_q": "SAC and its kin"}.items():
+        if key in model_config:
+            raise ValueError(
+                f"{algorithms} (model_config[{key!r}]={model_config[key]!r}): not supported by "
+                "ELMUR, which has no Q-network. Use an algorithm with a value function on "
+                "sequences, such as PPO."
+            )
 
 
 def _action_distribution(space: Any) -> Any:

@@ -154,21 +154,28 @@ class ConnectorBuilder:
         return [*pieces, ours]
 
 
-def with_previous(users: Any, config: ELMURConfig) -> Any:
+def with_previous(users: Any, options: dict[str, Any]) -> Any:
     """The env-to-module builder that the options ask for.
 
     Args:
         users: The builder that the algorithm's config holds, or None.
-        config: ELMUR's options.
+        options: Options of ELMUR.
 
     Returns:
         `users` itself if no option is on.
+
+    Raises:
+        ValueError: If one of the two options is not a bool.
     """
     if isinstance(users, ConnectorBuilder):  # `use_elmur` again, with other options
         users = users.users
-    if not (config.previous_action or config.previous_reward):
-        return users
-    return ConnectorBuilder(users, config.previous_action, config.previous_reward)
+    wanted = [options.get(part, False) for part in (PREVIOUS_ACTION, PREVIOUS_REWARD)]
+    if not all(isinstance(part, bool) for part in wanted):
+        raise ValueError(
+            f"{PREVIOUS_ACTION}={wanted[0]!r}, {PREVIOUS_REWARD}={wanted[1]!r}: must be bools, and "
+            "cannot be searched over, as they change the observation space."
+        )
+    return ConnectorBuilder(users, *wanted) if any(wanted) else users
 
 
 def require_previous(space: gym.Space, config: ELMURConfig) -> None:

@@ -5,6 +5,7 @@ from typing import Any, cast
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.tune.search.sample import Domain
 
 from rllib_elmur.config import ELMURConfig
 from rllib_elmur.plugin.learner import stable_learner
@@ -22,7 +23,8 @@ def use_elmur(config: AlgorithmConfig, **options: Any) -> AlgorithmConfig:
     Args:
         config: A config of an algorithm that learns a value function on whole sequences (PPO and
             its kin), on RLlib's new API stack. It is changed in place.
-        **options: Options of `ELMURConfig`.
+        **options: Options of `ELMURConfig`, or search spaces of Tune in their place
+            (``tune.choice([5, 10])``).
 
     Returns:
         The config, for chaining.
@@ -31,7 +33,11 @@ def use_elmur(config: AlgorithmConfig, **options: Any) -> AlgorithmConfig:
         ValueError: If an option is unknown or out of range, if the algorithm is not supported, or
             if the config is set to the old API stack.
     """
-    elmur = ELMURConfig.from_dict(options)
+    ELMURConfig.check_names(options)
+    searched = {name: value for name, value in options.items() if _is_search_space(value)}
+    fixed = {name: value for name, value in options.items() if name not in searched}
+    # Which values fit together shows when Tune has chosen; then the module checks them.
+    elmur = ELMURConfig(**({} if searched else fixed))
     if not (config.enable_rl_module_and_learner and config.enable_env_runner_and_connector_v2):
         raise ValueError(
             "enable_rl_module_and_learner and enable_env_runner_and_connector_v2 must be True: "
@@ -39,11 +45,23 @@ def use_elmur(config: AlgorithmConfig, **options: Any) -> AlgorithmConfig:
         )
     _require_supported(config)
     config.env_runners(
-        env_to_module_connector=with_previous(config._env_to_module_connector, elmur)
+        env_to_module_connector=with_previous(config._env_to_module_connector, options)
     )
     config.training(learner_class=stable_learner(config.learner_class))
-    spec = RLModuleSpec(module_class=ELMURTorchRLModule, model_config=options)
-    return config.rl_module(rl_module_spec=spec)
+    # RLlib lays the spec's options over the config's. Tune searches in the config only, and RLlib's
+    # offline data pipeline reads `max_seq_len` there.
+    fixed = {"max_seq_len": elmur.max_seq_len} | fixed
+    spec = RLModuleSpec(
+        module_class=ELMURTorchRLModule,
+        model_config={name: value for name, value in fixed.items() if name not in searched},
+    )
+    model_config = {"max_seq_len": fixed["max_seq_len"]} | searched
+    return config.rl_module(rl_module_spec=spec, model_config=model_config)
+
+
+def _is_search_space(value: Any) -> bool:
+    """Whether Tune is to put a value in this one's place."""
+    return isinstance(value, Domain) or (isinstance(value, dict) and "grid_search" in value)
 
 
 def _require_supported(config: AlgorithmConfig) -> None:
