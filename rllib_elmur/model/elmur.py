@@ -34,6 +34,7 @@ class ELMUR(nn.Module):
         layers = nn.ModuleList(ELMURLayer(config) for _ in range(config.n_layers))
         self.layers = cast("Sequence[ELMURLayer]", layers)
         self.final_norm = nn.LayerNorm(config.d_model) if config.norm_first else nn.Identity()
+        self._weights = tuple(self.parameters())
         token = torch.arange(config.segment_length)
         self.register_buffer("distance", token[:, None] - token, persistent=False)
 
@@ -129,7 +130,8 @@ class ELMUR(nn.Module):
             x: Tokens, (B, d).
             state: The state before the token; left as it is.
             cache: What the last step returned; its tensors are reused. It is rebuilt from the open
-                segment's tokens if None, or if the weights have changed since.
+                segment's tokens if None, or if the weights (or the inference mode, whose tensors
+                cannot be written elsewhere) have changed since.
 
         Returns:
             Outputs (B, d), the next state, and the cache for it.
@@ -209,6 +211,7 @@ class ELMUR(nn.Module):
             self._run_token(state.segment[:, place], at, state, cache)
         return cache
 
-    def _weights_version(self) -> int:
+    def _weights_version(self) -> tuple[int, bool]:
         """A stamp that changes whenever a parameter is written in place."""
-        return sum(parameter._version for parameter in self.parameters())
+        written = sum(parameter._version for parameter in self._weights)
+        return written, torch.is_inference_mode_enabled()

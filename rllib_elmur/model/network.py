@@ -3,12 +3,13 @@
 from typing import Any
 
 import gymnasium as gym
+import torch
 from torch import Tensor, nn
 
 from rllib_elmur.config import ELMURConfig
 from rllib_elmur.model.elmur import ELMUR
 from rllib_elmur.model.encoder import build_encoder
-from rllib_elmur.model.state import State
+from rllib_elmur.model.state import Cache, State
 
 
 class PolicyNetwork(nn.Module):
@@ -28,6 +29,7 @@ class PolicyNetwork(nn.Module):
         # A nearly uniform first policy: PPO's first updates then depend on reward, not on chance.
         nn.init.orthogonal_(self.pi.weight, gain=0.01)
         nn.init.zeros_(self.pi.bias)
+        self._live: tuple[State | None, Cache | None] = None, None
 
     def forward(
         self, observation: Any, state: State, lengths: Tensor | None = None
@@ -43,3 +45,29 @@ class PolicyNetwork(nn.Module):
             Features (B, T, d) and the state after the last observation.
         """
         return self.elmur(self.encoder(observation), state, lengths)
+
+    @torch.no_grad()
+    def act(self, observation: Any, state: State) -> tuple[Tensor, State]:
+        """The same without gradient, for acting.
+
+        A caller that hands back the state of the last call, the very tensors, for one more
+        observation goes on with that call's cache; any other state is served without one.
+
+        Args:
+            observation: Tensors of (B, T, *space), nested as the space is.
+            state: The state before the first observation; it must not be written in place.
+
+        Returns:
+            Features (B, T, d) and the state after the last observation.
+        """
+        tokens = self.encoder(observation)
+        last, cache = self._live
+        continues = last is not None and all(a is b for a, b in zip(last, state, strict=True))
+        if continues and tokens.shape[1] == 1:
+            y, state, cache = self.elmur.step(tokens[:, 0], state, cache)
+            features = y[:, None]
+        else:
+            features, state = self.elmur(tokens, state)
+            cache = None
+        self._live = state, cache
+        return features, state

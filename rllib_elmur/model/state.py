@@ -64,4 +64,4 @@ class Cache(NamedTuple):
     outputs: Tensor
     memory_keys: Tensor
     memory_values: Tensor
-    version: int
+    version: tuple[int, bool]

@@ -3,17 +3,14 @@
 import dataclasses
 from typing import Any
 
-import numpy as np
 import torch
 import tree
 from ray.rllib.core.columns import Columns
-from ray.rllib.core.models.catalog import Catalog
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, ValueFunctionAPI
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from ray.rllib.utils.annotations import override
-from ray.rllib.utils.spaces.space_utils import get_base_struct_from_space
 from ray.rllib.utils.typing import StateDict
 from torch import Tensor, nn
 
@@ -21,6 +18,7 @@ from rllib_elmur.config import ELMURConfig
 from rllib_elmur.model.network import PolicyNetwork
 from rllib_elmur.model.state import State
 from rllib_elmur.plugin.columns import lengths_from, state_column, state_from
+from rllib_elmur.plugin.distributions import action_distribution
 from rllib_elmur.plugin.previous import require_previous
 
 # RLlib merges settings of its own into every module's `model_config`.
@@ -51,7 +49,7 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         require_previous(self.observation_space, config)
         # RLlib's connectors look here for the length of training sequences.
         self.model_config = {**options, "max_seq_len": config.max_seq_len}
-        self.action_dist_cls = _action_distribution(self.action_space)
+        self.action_dist_cls = action_distribution(self.action_space)
         n_action_inputs = self.action_dist_cls.required_input_dim(space=self.action_space)
         self.network = PolicyNetwork(self.observation_space, n_action_inputs, config)
         self.vf = nn.Linear(config.d_model, 1)
@@ -66,6 +64,11 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
     def get_non_inference_attributes(self) -> list[str]:
         """The value head is not needed for acting."""
         return ["vf"]
+
+    def train(self, mode: bool = True) -> "ELMURTorchRLModule":
+        """Sets the flag alone: RLlib toggles it at each step, and no part behaves differently."""
+        self.training = mode
+        return self
 
     @override(TorchRLModule)
     def set_state(self, state: StateDict) -> None:
@@ -90,13 +93,16 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
     @override(TorchRLModule)
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Acts on observations (B, T, ...), T >= 1, from STATE_IN (B, ...)."""
-        output = self._forward_train(batch)
-        del output[Columns.EMBEDDINGS]
-        return output
+        features, state = self.network.act(batch[Columns.OBS], state_from(batch))
+        _require_finite(features, batch[Columns.OBS])
+        return {
+            Columns.ACTION_DIST_INPUTS: self.network.pi(features),
+            Columns.STATE_OUT: state_column(state),
+        }
 
     @override(RLModule)
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        """The same with gradient, and the features for `compute_values`."""
+        """Training rows (B, T, ...) with gradient, and the features for `compute_values`."""
         features, state = self._features(batch)
         return {
             Columns.ACTION_DIST_INPUTS: self.network.pi(features),
@@ -114,8 +120,7 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
     def _features(self, batch: dict[str, Any]) -> tuple[Tensor, State]:
         features, state = self.network(batch[Columns.OBS], state_from(batch), lengths_from(batch))
         # Not left to the loss: RLlib would go on with gradients of zero.
-        if not torch.isfinite(features).all():
-            raise ValueError(_not_finite(batch[Columns.OBS]))
+        _require_finite(features, batch[Columns.OBS])
         return features, state
 
 
@@ -130,33 +135,19 @@ def _require_supported(model_config: dict[str, Any]) -> None:
             )
 
 
-def _action_distribution(space: Any) -> Any:
-    """RLlib's own distribution for an action space."""
-    supported = (
-        "it must be Discrete, MultiDiscrete, a one-dimensional Box of floats, or a Dict or Tuple "
-        "of these; categories are counted from 0"
-    )
-    for leaf in tree.flatten(get_base_struct_from_space(space)):
-        # RLlib's distributions know of no other start and would act outside of the space.
-        if np.any(getattr(leaf, "start", 0)):
-            raise ValueError(f"action space {space} is not supported: {supported}.")
-    try:
-        return Catalog._get_dist_cls_from_action_space(space, framework="torch")
-    except Exception as error:
-        raise ValueError(
-            f"action space {space} is not supported: {supported}. ({error})"
-        ) from error
-
-
-def _not_finite(observation: Any) -> str:
-    """Says which part of an observation is not finite."""
+def _require_finite(features: Tensor, observation: Any) -> None:
+    """Raises a ValueError that says which part of an observation is not finite."""
+    if torch.isfinite(features).all():
+        return
     for path, value in tree.flatten_with_path(observation):
         bad = ~torch.isfinite(value.float()) if isinstance(value, Tensor) else torch.tensor(False)
         if bad.any():
             where = "".join(f"[{key!r}]" for key in path)
             row = int(bad.flatten(1).any(1).nonzero()[0])
-            return (
+            raise ValueError(
                 f"observation{where} contains {value[row][bad[row]][0].item()} (row {row} of the "
                 "batch): the environment returned it. Observations must be finite."
             )
-    return "The policy's features are not finite though the observation is: its weights diverged."
+    raise ValueError(
+        "The policy's features are not finite though the observation is: its weights diverged."
+    )
