@@ -1,0 +1,217 @@
+"""ELMUR's equations as plain loops in float64.
+
+One row, one token, one head, one slot at a time, with absolute integer positions and the general
+LRU rule. Written from the equations; it shares with the model the parameters and their names.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+EMPTY = -1
+
+
+@dataclass
+class Row:
+    """The state of one episode.
+
+    Attributes:
+        memory: Content of each layer's slots, n x M vectors.
+        anchors: When each was last written, n x M integers, -1 if never.
+        clock: Time steps seen.
+        segment: Tokens of the unfinished segment.
+    """
+
+    memory: list
+    anchors: list
+    clock: int
+    segment: list
+
+
+class PlainELMUR:
+    """The model's parameters under the literal equations."""
+
+    def __init__(self, elmur):
+        self.options = elmur.config
+        self.parameters = {
+            name: parameter.detach().double().numpy()
+            for name, parameter in elmur.named_parameters()
+        }
+
+    def row(self, state, b):
+        """Row b of a model's state."""
+        phase = int(state.clock[b]) % self.options.segment_length
+        return Row(
+            memory=[[np.array(m, float) for m in layer] for layer in state.memory[b].tolist()],
+            anchors=[list(layer) for layer in state.anchors[b].tolist()],
+            clock=int(state.clock[b]),
+            segment=[np.array(t, float) for t in state.segment[b, :phase].tolist()],
+        )
+
+    def run(self, tokens, row):
+        """Feeds (T, d) tokens to an episode; returns T outputs and the episode's new state."""
+        options, layers = self.options, range(self.options.n_layers)
+        n_open = len(row.segment)
+        anchors = [list(layer) for layer in row.anchors]
+        memory = [
+            [
+                self[f"layers.{i}.initial_memory"][j] if anchors[i][j] == EMPTY else content
+                for j, content in enumerate(row.memory[i])
+            ]
+            for i in layers
+        ]
+        segment, came_in, went_out = [], [[] for _ in layers], [[] for _ in layers]
+        position = row.clock - n_open
+        outputs = []
+        for token in [*row.segment, *(np.array(t, float) for t in tokens.tolist())]:
+            segment.append(token)
+            y = token
+            for i in layers:
+                came_in[i].append(y)
+                y = self.token_track(i, came_in[i], position, memory[i], anchors[i])
+                went_out[i].append(y)
+            outputs.append(self.norm("final_norm", y) if options.norm_first else y)
+            position += 1
+            if position % options.segment_length == 0:
+                for i in layers:
+                    self.memory_track(i, went_out[i], position - 1, memory[i], anchors[i])
+                segment, came_in, went_out = [], [[] for _ in layers], [[] for _ in layers]
+        return outputs[n_open:], Row(memory, anchors, position, segment)
+
+    def token_track(self, i, tokens, position, memory, anchors):
+        """Equations 1 to 3 for the newest of the open segment's tokens."""
+        layer = f"layers.{i}"
+        h = self.residual(
+            f"{layer}.attend_residual",
+            tokens[-1],
+            lambda query: self.attend_to_segment(layer, query, tokens),
+        )
+        slots = [
+            (m, None if p == EMPTY else position - p) for m, p in zip(memory, anchors, strict=True)
+        ]
+        h = self.residual(
+            f"{layer}.read_residual",
+            h,
+            lambda query: self.cross_attend(f"{layer}.mem2tok", layer, query, slots),
+        )
+        return self.residual(
+            f"{layer}.ffn_residual", h, lambda x: self.feed_forward(f"{layer}.ffn", x)
+        )
+
+    def memory_track(self, i, tokens, last_position, memory, anchors):
+        """Equations 4 to 7: every slot's update, of which the LRU rule takes one."""
+        layer, options = f"layers.{i}", self.options
+        first_position = last_position - len(tokens) + 1
+        updates = []
+        for m, p in zip(memory, anchors, strict=True):
+            seen = [
+                (h, None if p == EMPTY else p - (first_position + t)) for t, h in enumerate(tokens)
+            ]
+            u = self.residual(
+                f"{layer}.write_residual",
+                m,
+                lambda query, seen=seen: self.cross_attend(f"{layer}.tok2mem", layer, query, seen),
+            )
+            u = self.residual(
+                f"{layer}.memory_ffn_residual",
+                u,
+                lambda x: self.feed_forward(f"{layer}.memory_ffn", x),
+            )
+            updates.append(self.norm(f"{layer}.memory_norm", u) if options.norm_first else u)
+        if EMPTY in anchors:
+            j = anchors.index(EMPTY)
+            new = updates[j]
+        else:
+            j = anchors.index(min(anchors))
+            new = options.lru_blend * updates[j] + (1 - options.lru_blend) * memory[j]
+        memory[j] = new if options.memory_levels is None else rounded(new, options.memory_levels)
+        anchors[j] = last_position
+
+    def attend_to_segment(self, layer, query, tokens):
+        """Self-attention of the newest token: content and relative distance (Transformer-XL)."""
+        d, size = self.options.d_model, self.options.d_model // self.options.n_heads
+        name = f"{layer}.self_attention"
+        weight, bias = self[f"{name}.qkv.weight"], self[f"{name}.qkv.bias"]
+        if self.options.norm_first:
+            tokens = [self.norm(f"{layer}.attend_residual.norm", t) for t in tokens]
+        merged = np.zeros(d)
+        for head in range(self.options.n_heads):
+            own = slice(head * size, (head + 1) * size)
+            w_q, w_k, w_v = weight[:d][own], weight[d : 2 * d][own], weight[2 * d :][own]
+            b_q, b_k, b_v = bias[:d][own], bias[d : 2 * d][own], bias[2 * d :][own]
+            u = self[f"{name}.content_bias"][head, 0]
+            v = self[f"{name}.position_bias"][head, 0]
+            q = w_q @ query + b_q
+            logits = []
+            for j, token in enumerate(tokens):
+                r = self[f"{name}.distance_keys"][head, len(tokens) - 1 - j]
+                logits.append(((q + u) @ (w_k @ token + b_k) + (q + v) @ r) / math.sqrt(size))
+            for share, token in zip(softmax(logits), tokens, strict=True):
+                merged[own] += share * (w_v @ token + b_v)
+        return self.linear(f"{name}.out", merged)
+
+    def cross_attend(self, name, layer, query, sources):
+        """Attention to (vector, distance) pairs, where no distance stands for an empty slot."""
+        d, size = self.options.d_model, self.options.d_model // self.options.n_heads
+        reach = self.options.memory_slots * self.options.segment_length
+        table = self[f"{layer}.distance_bias.table"]
+        projected = self.linear(f"{name}.query", query)
+        merged = np.zeros(d)
+        for head in range(self.options.n_heads):
+            own = slice(head * size, (head + 1) * size)
+            logits, values = [], []
+            for source, distance in sources:
+                key_value = self.linear(f"{name}.key_value", source)
+                if distance is None:
+                    bias = table[2 * reach + 1, head]
+                else:
+                    bias = table[max(-reach, min(reach, distance)) + reach, head]
+                logits.append(projected[own] @ key_value[:d][own] / math.sqrt(size) + bias)
+                values.append(key_value[d:][own])
+            for share, value in zip(softmax(logits), values, strict=True):
+                merged[own] += share * value
+        return self.linear(f"{name}.out", merged)
+
+    def residual(self, name, x, block):
+        """Norm(x + block(x)), or x + block(Norm(x)) with `norm_first`."""
+        if self.options.norm_first:
+            return x + block(self.norm(f"{name}.norm", x))
+        return self.norm(f"{name}.norm", x + block(x))
+
+    def norm(self, name, x):
+        """Layer normalisation."""
+        centred = x - x.sum() / len(x)
+        scaled = centred / math.sqrt((centred**2).sum() / len(x) + 1e-5)
+        return scaled * self[f"{name}.weight"] + self[f"{name}.bias"]
+
+    def feed_forward(self, name, x):
+        """Linear, GELU, linear."""
+        hidden = self.linear(f"{name}.0", x)
+        gelu = np.array([0.5 * z * (1 + math.erf(z / math.sqrt(2))) for z in hidden])
+        return self.linear(f"{name}.2", gelu)
+
+    def linear(self, name, x):
+        """An affine map."""
+        return self[f"{name}.weight"] @ x + self[f"{name}.bias"]
+
+    def __getitem__(self, name):
+        return self.parameters[name]
+
+
+def softmax(logits):
+    """Shares of a list of logits."""
+    exponentials = [math.exp(logit - max(logits)) for logit in logits]
+    return [e / sum(exponentials) for e in exponentials]
+
+
+def grid(levels):
+    """The values of a memory of so many levels: integers around 0, odd ones if levels is even."""
+    if levels % 2:
+        return list(range(-(levels // 2), levels // 2 + 1))
+    return list(range(1 - levels, levels, 2))
+
+
+def rounded(x, levels):
+    """Each entry's nearest value of the grid."""
+    return np.array([min(grid(levels), key=lambda value: abs(value - entry)) for entry in x], float)

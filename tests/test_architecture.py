@@ -1,0 +1,175 @@
+"""Imports run one way, files stay short, and the model needs no Ray."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import rllib_elmur
+
+PACKAGE = Path(rllib_elmur.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+CHAIN = ["cli", "experiments", "plugin", "model", "config"]
+ALLOWED = {
+    **{part: set(CHAIN[place:]) for place, part in enumerate(CHAIN)},
+    "envs": {"envs"},
+}
+for user in ("cli", "experiments", "plugin"):
+    ALLOWED[user] |= {"envs"}
+ALLOWED["__main__"] = {"cli"}
+PUBLIC = ["ELMUR", "ELMURConfig", "ELMURTorchRLModule", "__version__", "use_elmur"]
+HOMES = {
+    "ELMUR": "model",
+    "ELMURConfig": "config",
+    "ELMURTorchRLModule": "plugin",
+    "use_elmur": "plugin",
+}
+
+
+def part_of(file):
+    """The part of the package a file belongs to: its folder, or its own name at the top."""
+    return file.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imports(source, module):
+    """Every name a module's source imports, dotted and absolute, wherever the statement stands."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = module.split(".")[: -node.level] if node.level else []
+            base += node.module.split(".") if node.module else []
+            yield from (".".join([*base, alias.name]) for alias in node.names)
+
+
+def imported_parts(source, module="rllib_elmur.some.module"):
+    """The parts of the package that a module's source imports; "" is the package itself."""
+    parts = set()
+    for name in imports(source, module):
+        first, *rest = name.split(".")
+        if first == "rllib_elmur" and rest != ["__version__"]:
+            parts.add(HOMES.get(rest[0], rest[0]) if rest else "")
+    return parts
+
+
+def module_name(file):
+    return ".".join(("rllib_elmur", *file.relative_to(PACKAGE).with_suffix("").parts))
+
+
+@pytest.mark.parametrize(
+    ("statement", "found"),
+    [
+        ("import rllib_elmur.plugin.use", {"plugin"}),
+        ("from rllib_elmur import plugin, config", {"plugin", "config"}),
+        ("from rllib_elmur.plugin import use", {"plugin"}),
+        ("from rllib_elmur import ELMUR, use_elmur", {"model", "plugin"}),
+        ("from ..plugin import use", {"plugin"}),
+        ("from .. import envs", {"envs"}),
+        ("def f():\n    from rllib_elmur.envs import rule", {"envs"}),
+        ("import rllib_elmur", {""}),
+        ("from rllib_elmur import __version__", set()),
+        ("import rllib_elmurs, torch", set()),
+    ],
+)
+def test_the_reader_of_imports_finds_every_form(statement, found):
+    assert imported_parts(statement) == found
+
+
+def test_imports_run_one_way():
+    parts = {part_of(file) for file in FILES} - {"__init__"}
+    assert parts <= set(ALLOWED), "a part that the architecture does not know"
+    wrong = []
+    for file in FILES:
+        part = part_of(file)
+        if part == "__init__":  # the public names and the environment ids: above all parts
+            continue
+        allowed = ALLOWED[part] | ({""} if part in ("cli", "experiments", "plugin") else set())
+        for other in imported_parts(file.read_text(), module_name(file)) - allowed:
+            wrong.append(f"{file.relative_to(PACKAGE)} imports {other or 'rllib_elmur'}")
+    assert not wrong
+
+
+@pytest.mark.parametrize("part", ["model", "config", "envs"])
+def test_the_model_the_options_and_the_environments_import_no_ray(part):
+    files = [file for file in FILES if part_of(file) == part]
+    assert files
+    for file in files:
+        names = imports(file.read_text(), module_name(file))
+        assert not [name for name in names if name.split(".")[0] == "ray"], file
+
+
+def test_the_environments_import_no_torch():
+    for file in FILES:
+        if part_of(file) == "envs":
+            names = imports(file.read_text(), module_name(file))
+            assert not [name for name in names if name.split(".")[0] == "torch"], file
+
+
+def test_a_file_has_at_most_250_lines():
+    long = {str(file.relative_to(PACKAGE)): len(file.read_text().splitlines()) for file in FILES}
+    assert {name: lines for name, lines in long.items() if lines > 250} == {}
+
+
+def run_python(code):
+    """Runs code in a fresh interpreter; returns what it printed."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+WITHOUT_RAY = """
+import sys
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
+    def find_spec(self, name, *args):
+        return None if name.split(".")[0] == "ray" else self.finder.find_spec(name, *args)
+sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
+try:
+    import ray
+except ModuleNotFoundError:
+    pass
+else:
+    raise SystemExit("ray is still there")
+"""
+
+
+def test_the_model_and_the_environments_work_where_ray_is_not_installed():
+    code = f"""{WITHOUT_RAY}
+import gymnasium, torch
+from rllib_elmur import ELMUR, ELMURConfig
+model = ELMUR(ELMURConfig())
+outputs, state = model(torch.randn(2, 12, 64), model.initial_state(2))
+observation, _ = gymnasium.make("rllib_elmur/TMazePassive-v0").reset(seed=0)
+print(*outputs.shape, *state.clock.tolist(), *observation.shape, "ray" in sys.modules)
+"""
+    assert run_python(code) == "2 12 64 12 12 4 False"
+
+
+def test_what_needs_ray_says_so_where_it_is_not_installed():
+    code = f"""{WITHOUT_RAY}
+import rllib_elmur
+try:
+    rllib_elmur.use_elmur
+except ImportError as error:
+    print(error.name)
+"""
+    assert run_python(code).split(".")[0] == "ray"
+
+
+def test_importing_the_package_loads_neither_ray_nor_torch():
+    code = 'import sys, rllib_elmur; print([m for m in ("ray", "torch") if m in sys.modules])'
+    assert run_python(code) == "[]"
+
+
+def test_the_public_names_are_these_and_each_can_be_had():
+    assert sorted(rllib_elmur.__all__) == sorted(PUBLIC)
+    assert set(PUBLIC) <= set(dir(rllib_elmur))
+    for name in PUBLIC:
+        assert getattr(rllib_elmur, name) is not None
+    for name, part in HOMES.items():
+        assert getattr(rllib_elmur, name).__module__.split(".")[1] == part
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = rllib_elmur.nonsense

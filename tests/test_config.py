@@ -1,0 +1,140 @@
+"""The options: what is allowed, and what the errors say."""
+
+import dataclasses
+import warnings
+
+import pytest
+
+from rllib_elmur.config import ELMURConfig
+
+INTEGERS = ["d_model", "n_layers", "n_heads", "d_ff", "segment_length", "memory_slots"]
+OUT_OF_RANGE = [
+    *((name, value, "an integer >= 1") for name in INTEGERS for value in (0, -3, 2.0, "4", None)),
+    *(("max_seq_len", value, "an integer >= 1") for value in (0, -1, 35.0, None)),
+    *(
+        ("memory_levels", value, "an integer >= 2 and <= 127, or None")
+        for value in (1, 0, -5, 128, 3.0, "5", True)
+    ),
+    *(
+        ("lru_blend", value, "a number >= 0.0 and <= 1.0")
+        for value in (-0.01, 1.01, float("nan"), float("inf"), "0.8", None, True)
+    ),
+    *(("memory_init_std", value, "a number >= 0.0") for value in (-0.1, float("nan"), "0.1", None)),
+    *(
+        (name, value, "a bool")
+        for name in ("learned_memory", "detach_memory", "norm_first")
+        for value in (1, 0, "yes", None)
+    ),
+    ("n_heads", True, "an integer >= 1"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "allowed"), OUT_OF_RANGE)
+def test_a_value_out_of_range_is_one_error_naming_field_value_and_what_is_allowed(
+    name, value, allowed
+):
+    with pytest.raises(ValueError) as error:
+        ELMURConfig(**{name: value})
+    assert str(error.value) == f"{name}={value!r}: must be {allowed}."
+    with pytest.raises(ValueError, match=rf"^{name}="):
+        ELMURConfig.from_dict({name: value})
+
+
+def test_every_option_has_a_sentence_and_every_range_is_tested():
+    for option in dataclasses.fields(ELMURConfig):
+        assert option.metadata["help"].endswith(".")
+    tested = {name for name, _, _ in OUT_OF_RANGE}
+    untested = {option.name for option in dataclasses.fields(ELMURConfig)} - tested
+    assert all(isinstance(getattr(ELMURConfig(), name), bool) for name in untested)
+    for name in untested:
+        with pytest.raises(ValueError, match=rf"^{name}='yes': must be a bool"):
+            ELMURConfig(**{name: "yes"})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"lru_blend": 0},
+        {"lru_blend": 1},
+        {"memory_init_std": 0},
+        {"memory_levels": None},
+        {"memory_levels": 2},
+        {"memory_levels": 127},
+        {"d_model": 1, "n_heads": 1, "d_ff": 1, "n_layers": 1, "memory_slots": 1},
+        {"segment_length": 1, "max_seq_len": 2},
+    ],
+)
+def test_the_ends_of_each_range_are_allowed_without_a_warning(options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        config = ELMURConfig(**options)
+    assert all(getattr(config, name) == value for name, value in options.items())
+
+
+def test_heads_that_do_not_divide_the_width_are_an_error_naming_both():
+    with pytest.raises(ValueError) as error:
+        ELMURConfig(d_model=64, n_heads=5)
+    assert "n_heads=5" in str(error.value) and "d_model=64" in str(error.value)
+    assert "multiple" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        ("segment_lenght", "segment_length"),
+        ("memory_slot", "memory_slots"),
+        ("lru_blend_", "lru_blend"),
+        ("n_layer", "n_layers"),
+        ("norm_frist", "norm_first"),
+    ],
+)
+def test_an_unknown_key_suggests_the_nearest_option(key, nearest):
+    with pytest.raises(ValueError) as error:
+        ELMURConfig.from_dict({"d_model": 32, key: 3})
+    assert f"{key}=3" in str(error.value)
+    assert f"Did you mean '{nearest}'?" in str(error.value)
+
+
+def test_an_unknown_key_like_no_option_lists_them_all():
+    with pytest.raises(ValueError) as error:
+        ELMURConfig.from_dict({"zzz": 1})
+    assert "zzz=1" in str(error.value) and "Did you mean" not in str(error.value)
+    assert all(option.name in str(error.value) for option in dataclasses.fields(ELMURConfig))
+
+
+def test_from_dict_takes_options_and_leaves_out_the_keys_it_is_told_to_ignore():
+    options = {"d_model": 32, "fcnet_hiddens": [256], "vf_share_layers": True}
+    config = ELMURConfig.from_dict(options, ignored=["vf_share_layers", "fcnet_hiddens", "other"])
+    assert config == ELMURConfig(d_model=32)
+    with pytest.raises(ValueError, match=r"^fcnet_hiddens="):
+        ELMURConfig.from_dict(options, ignored=["vf_share_layers"])
+
+
+def test_from_dict_of_a_config_s_own_options_gives_it_back():
+    config = ELMURConfig(d_model=32, memory_levels=5, lru_blend=0.5, max_seq_len=20)
+    assert ELMURConfig.from_dict(dataclasses.asdict(config)) == config
+    assert ELMURConfig.from_dict({}) == ELMURConfig()
+
+
+@pytest.mark.parametrize("max_seq_len", [1, 5, 9])
+def test_training_sequences_under_two_segments_are_warned_of(max_seq_len):
+    with pytest.warns(UserWarning) as caught:
+        ELMURConfig(segment_length=5, max_seq_len=max_seq_len)
+    assert len(caught) == 1
+    message = str(caught[0].message)
+    assert f"max_seq_len={max_seq_len}" in message and "segment_length=5" in message
+    assert "at least 10" in message
+    with pytest.warns(UserWarning, match=f"max_seq_len={max_seq_len}"):
+        ELMURConfig.from_dict({"segment_length": 5, "max_seq_len": max_seq_len})
+
+
+@pytest.mark.parametrize("max_seq_len", [10, 11, 35])
+def test_training_sequences_of_two_segments_or_more_are_not(max_seq_len):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ELMURConfig(segment_length=5, max_seq_len=max_seq_len)
+
+
+def test_a_config_cannot_be_changed_after_its_check():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        ELMURConfig().lru_blend = 7
