@@ -28,7 +28,7 @@ def action_distribution(space: gym.Space) -> Any:
         if np.any(getattr(leaf, "start", 0)):
             raise ValueError(f"action space {space} is not supported: {supported}.")
     try:
-        distribution = Catalog._get_dist_cls_from_action_space(space, framework="torch")
+        distribution: Any = Catalog._get_dist_cls_from_action_space(space, framework="torch")
     except Exception as error:
         raise ValueError(
             f"action space {space} is not supported: {supported}. ({error})"

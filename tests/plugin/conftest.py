@@ -1,0 +1,27 @@
+"""One local Ray for all tests of the plug-in."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import ray
+import torch
+
+# Before any worker starts, so that it inherits this.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def local_ray() -> Iterator[None]:
+    torch.set_num_threads(1)
+    started = not ray.is_initialized()
+    if started:
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    yield
+    if started:
+        ray.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    torch.manual_seed(0)

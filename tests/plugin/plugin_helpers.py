@@ -1,0 +1,167 @@
+"""Small environments and configs, and what RLlib does between sampling and a loss."""
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+import tree
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.columns import Columns
+from ray.rllib.utils.spaces.space_utils import unsquash_action
+
+import rllib_elmur
+
+SMALL = {
+    "d_model": 16,
+    "n_heads": 2,
+    "d_ff": 16,
+    "segment_length": 3,
+    "memory_slots": 2,
+    "max_seq_len": 8,
+}
+
+
+class RandomEnv(gym.Env):
+    """Random observations and rewards in episodes of given lengths, one after the other.
+
+    Args:
+        config: `observation` and `action` spaces; `lengths` of the episodes; `truncate` to end them
+            by truncation.
+    """
+
+    def __init__(self, config: Any = None):
+        config = dict(config or {})
+        self.observation_space = config.get("observation", gym.spaces.Box(-1, 1, (3,)))
+        self.action_space = config.get("action", gym.spaces.Discrete(3))
+        self.lengths = config.get("lengths", [17])
+        self.truncate = config.get("truncate", False)
+        self.episode, self.t = -1, 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        if seed is not None:
+            self.observation_space.seed(seed)
+        self.episode, self.t = self.episode + 1, 0
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any) -> Any:
+        assert self.action_space.contains(action), action
+        self.t += 1
+        done = self.t >= self.lengths[self.episode % len(self.lengths)]
+        over = done and not self.truncate
+        return (
+            self.observation_space.sample(),
+            float(self.np_random.normal()),
+            over,
+            done and self.truncate,
+            {},
+        )
+
+
+def ppo(env: Any = RandomEnv, env_config: dict[str, Any] | None = None, **training: Any) -> Any:
+    """A PPO config that trains in a moment, in this process."""
+    return (
+        PPOConfig()
+        .environment(env, env_config=env_config or {})
+        .env_runners(num_env_runners=0, num_envs_per_env_runner=2)
+        .learners(num_learners=0)
+        .training(
+            **{
+                "train_batch_size": 64,
+                "minibatch_size": 32,
+                "num_epochs": 2,
+                "lr": 1e-3,
+                **training,
+            }
+        )
+        .debugging(seed=0, log_level="ERROR")
+    )
+
+
+def elmur_ppo(
+    env: Any = RandomEnv, env_config: dict[str, Any] | None = None, **options: Any
+) -> Any:
+    """The same with a small ELMUR."""
+    return rllib_elmur.use_elmur(ppo(env, env_config), **{**SMALL, **options})
+
+
+def learner_of(algo: Any) -> Any:
+    return algo.learner_group._learner
+
+
+def learner_module(algo: Any, module_id: str = DEFAULT_MODULE_ID) -> Any:
+    return learner_of(algo).module[module_id]
+
+
+def weights(module: Any) -> dict[str, np.ndarray]:
+    return {name: value.detach().numpy().copy() for name, value in module.named_parameters()}
+
+
+def unmoved(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> list[str]:
+    """Names of the parameters that are as they were."""
+    return [name for name, value in before.items() if np.array_equal(value, after[name])]
+
+
+def shake(algo: Any, scale: float = 0.3) -> None:
+    """Makes outputs depend strongly on everything that was seen, in learner and env runner."""
+    module = learner_module(algo)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(scale * torch.randn_like(parameter))
+    algo.env_runner.module.set_state(module.get_state(inference_only=True))
+
+
+def train_batch(algo: Any, episodes: list[Any]) -> dict[str, Any]:
+    """The batch that PPO's learner makes of sampled episodes."""
+    learner = learner_of(algo)
+    batch = learner._learner_connector(
+        rl_module=learner.module, batch={}, episodes=episodes, shared_data={}
+    )
+    return batch[DEFAULT_MODULE_ID]
+
+
+def batched(observation: Any) -> Any:
+    """One observation as a (1, 1, ...) batch."""
+    return tree.map_structure(lambda x: torch.as_tensor(np.asarray(x))[None, None], observation)
+
+
+def play(
+    module: Any, env: gym.Env, n_steps: int, observe: Callable[..., Any] | None = None
+) -> list[Any]:
+    """Acts greedily in a Gymnasium loop, as a user of a trained policy does.
+
+    Args:
+        module: The policy.
+        env: The environment.
+        n_steps: Steps to take.
+        observe: Makes the policy's input of an observation and the previous action and reward.
+    """
+    actions, done = [], True
+    for _ in range(n_steps):
+        if done:
+            observation, _ = env.reset(seed=0)
+            state = tree.map_structure(lambda x: x[None], module.get_initial_state())
+            action, reward = None, 0.0
+        seen = observe(observation, action, reward) if observe else observation
+        output = module.forward_inference({Columns.OBS: batched(seen), Columns.STATE_IN: state})
+        state = output[Columns.STATE_OUT]
+        distribution = module.get_inference_action_dist_cls().from_logits(
+            output[Columns.ACTION_DIST_INPUTS]
+        )
+        action = distribution.to_deterministic().sample()
+        action = tree.map_structure(lambda x: x.numpy()[0, 0], action)
+        sent = unsquash_action(action, tree_of_spaces(env.action_space))
+        observation, reward, terminated, truncated, _ = env.step(sent)
+        done = terminated or truncated
+        actions.append(action)
+    return actions
+
+
+def tree_of_spaces(space: gym.Space) -> Any:
+    """The nested spaces of RLlib's utilities."""
+    from ray.rllib.utils.spaces.space_utils import get_base_struct_from_space
+
+    return get_base_struct_from_space(space)
