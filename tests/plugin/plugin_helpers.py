@@ -25,11 +25,11 @@ SMALL = {
 
 
 class RandomEnv(gym.Env):
-    """Random observations and rewards in episodes of given lengths, one after the other.
+    """Random observations and rewards.
 
     Args:
-        config: `observation` and `action` spaces; `lengths` of the episodes; `truncate` to end them
-            by truncation.
+        config: `observation` and `action` spaces; `lengths`, of which each episode draws one;
+            `truncate` to end episodes by truncation.
     """
 
     def __init__(self, config: Any = None):
@@ -38,19 +38,19 @@ class RandomEnv(gym.Env):
         self.action_space = config.get("action", gym.spaces.Discrete(3))
         self.lengths = config.get("lengths", [17])
         self.truncate = config.get("truncate", False)
-        self.episode, self.t = -1, 0
+        self.t, self.length = 0, 0
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
         super().reset(seed=seed)
         if seed is not None:
             self.observation_space.seed(seed)
-        self.episode, self.t = self.episode + 1, 0
+        self.t, self.length = 0, self.np_random.choice(self.lengths)
         return self.observation_space.sample(), {}
 
     def step(self, action: Any) -> Any:
         assert self.action_space.contains(action), action
         self.t += 1
-        done = self.t >= self.lengths[self.episode % len(self.lengths)]
+        done = self.t >= self.length
         over = done and not self.truncate
         return (
             self.observation_space.sample(),
