@@ -10,7 +10,8 @@ import tree
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
-from ray.rllib.utils.spaces.space_utils import unsquash_action
+from ray.rllib.env.multi_agent_env import MultiAgentEnv
+from ray.rllib.utils.spaces.space_utils import get_base_struct_from_space, unsquash_action
 
 import rllib_elmur
 
@@ -153,15 +154,36 @@ def play(
         )
         action = distribution.to_deterministic().sample()
         action = tree.map_structure(lambda x: x.numpy()[0, 0], action)
-        sent = unsquash_action(action, tree_of_spaces(env.action_space))
+        sent = unsquash_action(action, get_base_struct_from_space(env.action_space))
         observation, reward, terminated, truncated, _ = env.step(sent)
         done = terminated or truncated
         actions.append(action)
     return actions
 
 
-def tree_of_spaces(space: gym.Space) -> Any:
-    """The nested spaces of RLlib's utilities."""
-    from ray.rllib.utils.spaces.space_utils import get_base_struct_from_space
+class TwoAgents(MultiAgentEnv):
+    """Two agents that act at once and see random vectors of different sizes."""
 
-    return get_base_struct_from_space(space)
+    def __init__(self, config: Any = None):
+        super().__init__()
+        self.length = dict(config or {}).get("length", 17)
+        self.agents = self.possible_agents = ["first", "second"]
+        self.observation_spaces = {
+            "first": gym.spaces.Box(-1, 1, (3,)),
+            "second": gym.spaces.Box(-1, 1, (2,)),
+        }
+        self.action_spaces = {"first": gym.spaces.Discrete(2), "second": gym.spaces.Discrete(3)}
+        self.t = 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.t = 0
+        return self._observations(), {}
+
+    def step(self, actions: Any) -> Any:
+        self.t += 1
+        rewards = {agent: 0.1 * action + 0.01 * self.t for agent, action in actions.items()}
+        done = self.t >= self.length
+        return self._observations(), rewards, {"__all__": done}, {"__all__": False}, {}
+
+    def _observations(self) -> dict[str, Any]:
+        return {agent: space.sample() for agent, space in self.observation_spaces.items()}

@@ -64,8 +64,6 @@ def trains_saves_restores_and_acts(
     acts(path, env_config)
     restored = Algorithm.from_checkpoint(path)
     assert len(unmoved(trained, weights(learner_module(restored)))) == len(trained)
-    restored.train()
-    assert unmoved(trained, weights(learner_module(restored))) == []
     algo.stop()
     restored.stop()
 
