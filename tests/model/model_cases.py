@@ -159,7 +159,7 @@ def state_deviation(state, other):
 def deviation(x, y):
     """The largest absolute difference."""
     assert x.shape == y.shape
-    return float((x - y).abs().max()) if x.numel() else 0.0
+    return (x - y).abs().max().item() if x.numel() else 0.0
 
 
 def row_of(state, b):
