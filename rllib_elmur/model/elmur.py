@@ -26,6 +26,7 @@ class ELMUR(nn.Module):
         config: The options; those of `ELMURConfig` that concern training sequences are not used.
     """
 
+    _weights: tuple[Tensor, ...]
     distance: Tensor  # of the tokens of a segment from each other, (L, L)
 
     def __init__(self, config: ELMURConfig):
@@ -34,7 +35,8 @@ class ELMUR(nn.Module):
         layers = nn.ModuleList(ELMURLayer(config) for _ in range(config.n_layers))
         self.layers = cast("Sequence[ELMURLayer]", layers)
         self.final_norm = nn.LayerNorm(config.d_model) if config.norm_first else nn.Identity()
-        self._weights = tuple(self.parameters())
+        _collect_weights(self)
+        self.register_load_state_dict_post_hook(_collect_weights)
         token = torch.arange(config.segment_length)
         self.register_buffer("distance", token[:, None] - token, persistent=False)
 
@@ -55,7 +57,7 @@ class ELMUR(nn.Module):
             x: Tokens, (B, T, d).
             state: The state before the first token.
             lengths: Tokens that are data in each row, (B,) int64, T if None; the rest is padding,
-                which writes nothing.
+                which writes nothing. At least one row must hold data.
 
         Returns:
             Outputs (B, T, d), zero at the padding, and the state after each row's last token.
@@ -131,7 +133,8 @@ class ELMUR(nn.Module):
             state: The state before the token; left as it is.
             cache: What the last step returned; its tensors are reused. It is rebuilt from the open
                 segment's tokens if None, or if the weights (or the inference mode, whose tensors
-                cannot be written elsewhere) have changed since.
+                cannot be written elsewhere) have changed since. PyTorch does not count what a fused
+                optimizer or a write to `.data` does to them: hand in None after these.
 
         Returns:
             Outputs (B, d), the next state, and the cache for it.
@@ -211,7 +214,12 @@ class ELMUR(nn.Module):
             self._run_token(state.segment[:, place], at, state, cache)
         return cache
 
-    def _weights_version(self) -> tuple[int, bool]:
-        """A stamp that changes whenever a parameter is written in place."""
-        written = sum(parameter._version for parameter in self._weights)
-        return written, torch.is_inference_mode_enabled()
+    def _weights_version(self) -> int:
+        """A stamp of the weights: where they lie, and how often PyTorch saw them written."""
+        written = tuple((w.data_ptr(), w._version) for w in self._weights)
+        return hash((written, torch.is_inference_mode_enabled()))
+
+
+def _collect_weights(model: ELMUR, _: object = None) -> None:
+    """Walking through all submodules is too slow for every step."""
+    model._weights = tuple(model.parameters())

@@ -69,20 +69,25 @@ class VectorEncoder(nn.Module):
 class CategoryEncoder(nn.Module):
     """One embedding per value of each category; those of several categories add up."""
 
+    first: Tensor
+    last: Tensor
     offset: Tensor
 
     def __init__(self, sizes: list[int], d: int, start: int | list[int], n_axes: int):
         super().__init__()
         self.n_axes = n_axes
         self.embedding = nn.Embedding(sum(sizes), d)
-        first = torch.tensor([0, *sizes[:-1]]).cumsum(0)
+        end = torch.tensor(sizes).cumsum(0)
+        first = end - torch.tensor(sizes)  # where each category's embeddings begin
+        self.register_buffer("first", first, persistent=False)
+        self.register_buffer("last", end - 1, persistent=False)
         self.register_buffer("offset", first - torch.as_tensor(start), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Encodes (B, T) or (B, T, *shape) integers."""
         x = x.flatten(-self.n_axes) if self.n_axes else x[..., None]
-        # Padded time steps hold 0, which a space with `start` > 0 does not contain.
-        index = (x.long() + self.offset).clamp(min=0)
+        # Padded time steps hold 0, which a space with another `start` need not contain.
+        index = (x.long() + self.offset).clamp(self.first, self.last)
         return self.embedding(index).sum(-2)
 
 

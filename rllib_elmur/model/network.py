@@ -44,6 +44,7 @@ class PolicyNetwork(nn.Module):
         Returns:
             Features (B, T, d) and the state after the last observation.
         """
+        self._live = None, None  # what is trained is about to change
         return self.elmur(self.encoder(observation), state, lengths)
 
     @torch.no_grad()

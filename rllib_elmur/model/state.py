@@ -64,4 +64,4 @@ class Cache(NamedTuple):
     outputs: Tensor
     memory_keys: Tensor
     memory_values: Tensor
-    version: tuple[int, bool]
+    version: int

@@ -137,9 +137,15 @@ def test_each_category_of_a_multi_discrete_space_has_embeddings_of_its_own():
 
 
 @pytest.mark.parametrize(
-    "space", [spaces.Discrete(4, start=2), spaces.MultiDiscrete([3], start=[2])]
+    "space",
+    [
+        spaces.Discrete(4, start=2),
+        spaces.MultiDiscrete([3], start=[2]),
+        spaces.Discrete(3, start=-10),
+        spaces.MultiDiscrete([3, 2], start=[-10, -10]),
+    ],
 )
-def test_zeros_that_stand_for_padding_are_accepted_where_the_space_starts_above_them(space):
+def test_zeros_that_stand_for_padding_are_accepted_where_the_space_lacks_them(space):
     encoder = build_encoder(space, WIDTH)
     assert encoder(torch.zeros(1, 2, *space.shape, dtype=torch.int64)).isfinite().all()
 

@@ -72,6 +72,7 @@ CHANGES = {
     "adam": optimizer_step(lambda p: torch.optim.Adam(p, lr=0.05)),
     "loop_adam": optimizer_step(lambda p: torch.optim.Adam(p, lr=0.05, foreach=False)),
     "load_state_dict": load,
+    "load_and_assign": lambda model: load(model, assign=True),
     "one_bias": shake_one_bias,
 }
 

@@ -1,0 +1,177 @@
+"""How soon and how steadily policies learn, and how long they remember: seeds against peers.
+
+    python tests/benchmarks/learning.py tmaze --seeds 101 102 103 104 105
+    python tests/benchmarks/learning.py cartpole --seeds 101 102 103
+
+Every row trains the shipped tuned example of its task (`tuned_examples/`) with another policy. The
+T-Maze's policies then play corridors they were never trained on. Prints a table; `--json FILE`
+keeps it, and the learning curves, as data.
+"""
+
+import argparse
+import copy
+import csv
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from rllib_elmur.experiments.evaluate import EvaluateOptions, evaluate
+from rllib_elmur.experiments.train import TrainOptions, train
+
+EXAMPLES = Path(__file__).parents[2] / "tuned_examples"
+STEPS = "num_env_steps_sampled_lifetime"
+SOLVED = 350  # mean return of an iteration on StatelessCartPole
+LENGTHS = [100, 1000, 10_000]
+CHECKPOINTS = 5  # the last ones, one per iteration
+LSTM = {"use_lstm": True, "lstm_cell_size": 64, "fcnet_hiddens": [64], "vf_share_layers": True}
+
+TASKS = {
+    "tmaze": ("tmaze-ppo", "env_runners/success", 400_000),
+    "cartpole": ("stateless-cartpole-ppo", "env_runners/episode_return_mean", 600_000),
+}
+
+
+def read_example(name: str) -> dict[str, Any]:
+    """The experiment of a tuned example."""
+    return yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text())[name]
+
+
+def variants(name: str) -> dict[str, dict[str, Any]]:
+    """The policies that are compared: the changes each makes to the example's config."""
+    config = read_example(name)["config"]
+    options = config["rl_module_spec"]["model_config"]
+    levels = options.get("memory_levels") or 2
+
+    def elmur(memory_levels: int | None) -> dict[str, Any]:
+        spec = copy.deepcopy(config["rl_module_spec"])
+        spec["model_config"]["memory_levels"] = memory_levels
+        return {"rl_module_spec": spec}
+
+    # The LSTM gets the settings of its own example where there is one.
+    lstm = {**LSTM, "max_seq_len": options.get("max_seq_len", 35)}
+    own = read_example(f"{name}-lstm")["config"] if name == "tmaze-ppo" else {}
+    return {
+        f"ELMUR, memory_levels={levels}": elmur(levels),
+        "ELMUR, memory_levels=None": elmur(None),
+        "RLlib's LSTM": {"model_config": lstm, **own, "rl_module_spec": None},
+    }
+
+
+def run(task: str, policy: str, seeds: list[int], steps: int, folder: Path, console: Console):
+    """Trains a policy with every seed; returns each seed's curve and its last checkpoints."""
+    name, metric, _ = TASKS[task]
+    example = read_example(name)
+    changes = variants(name)[policy]
+    config = {**example["config"], **changes, "seed": {"grid_search": seeds}}
+    example["config"] = {key: value for key, value in config.items() if value is not None}
+    example["stop"] = {STEPS: steps}
+    if task == "cartpole":
+        example["stop"][metric] = SOLVED
+    file = folder / "experiment.yaml"
+    file.write_text(yaml.safe_dump({name: example}))
+    options = TrainOptions(
+        storage_path=folder,
+        experiment_name="".join(c if c.isalnum() else "-" for c in f"{task} {policy}"),
+        checkpoint_freq=1 if task == "tmaze" else 0,
+        keep_checkpoints_num=CHECKPOINTS,
+    )
+    (outcome,) = train(file, options, console)
+    if outcome.errors:
+        raise RuntimeError("\n".join(outcome.errors))
+    results = {}
+    for trial in sorted(outcome.folder.glob("*/progress.csv")):
+        seed = json.loads((trial.parent / "params.json").read_text())["seed"]
+        with trial.open() as lines:
+            rows = [(float(row[STEPS]), float(row[metric])) for row in csv.DictReader(lines)]
+        results[seed] = rows, sorted(trial.parent.glob("checkpoint_*"))[-CHECKPOINTS:]
+    return dict(sorted(results.items()))
+
+
+def steps_to(curve: list[tuple[float, float]], level: float, window: int) -> float | None:
+    """Env steps at which the median of `window` iterations first reaches `level`."""
+    values = [value for _, value in curve]
+    for i in range(window, len(values) + 1):
+        if np.median(values[i - window : i]) >= level:
+            return curve[i - 1][0]
+    return None
+
+
+def lowest_after(curve: list[tuple[float, float]], level: float) -> float | None:
+    """The lowest value after the curve first passed `level`."""
+    values = [value for _, value in curve]
+    first = next((i for i, value in enumerate(values) if value > level), None)
+    return None if first is None else min(values[first:])
+
+
+def tmaze_row(curve, checkpoints, every_checkpoint: bool, console: Console) -> dict[str, Any]:
+    """The figures of one seed on the T-Maze."""
+    chosen = checkpoints if every_checkpoint else checkpoints[-1:]
+    options = EvaluateOptions(env_config={"corridor_length": LENGTHS}, episodes=32)
+    rows = evaluate(chosen, options, console)
+    successes = [row.success for row in rows]
+    per_checkpoint = [successes[i : i + len(LENGTHS)] for i in range(0, len(rows), len(LENGTHS))]
+    return {
+        "steps to 0.99": steps_to(curve, 0.99, window=5),
+        "lowest after 0.97": lowest_after(curve, 0.97),
+        **dict(zip((f"success at {n}" for n in LENGTHS), per_checkpoint[-1], strict=True)),
+        "last checkpoints": per_checkpoint,
+    }
+
+
+def cartpole_row(curve) -> dict[str, Any]:
+    """The figures of one seed on StatelessCartPole."""
+    return {
+        f"steps to {SOLVED}": steps_to(curve, SOLVED, window=1),
+        "best return": max(value for _, value in curve),
+    }
+
+
+def main() -> None:
+    """Runs the comparison that the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("task", choices=TASKS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[101, 102, 103, 104, 105])
+    parser.add_argument("--steps", type=int, help="env steps of each training")
+    parser.add_argument("--policy", nargs="+", help="only the policies whose name contains this")
+    parser.add_argument("--folder", type=Path, help="keep the trainings here")
+    parser.add_argument("--json", type=Path, help="write the figures and curves to this file")
+    arguments = parser.parse_args()
+    console = Console(highlight=False)
+    folder = arguments.folder or Path(tempfile.mkdtemp())
+    folder.mkdir(parents=True, exist_ok=True)
+    name, _, steps = TASKS[arguments.task]
+    data: dict[str, Any] = {}
+    for policy in variants(name):
+        if arguments.policy and not any(word in policy for word in arguments.policy):
+            continue
+        runs = run(
+            arguments.task, policy, arguments.seeds, arguments.steps or steps, folder, console
+        )
+        table = Table(title=f"{arguments.task}: {policy}")
+        for seed, (curve, checkpoints) in runs.items():
+            if arguments.task == "tmaze":
+                row = tmaze_row(curve, checkpoints, "=None" not in policy, console)
+            else:
+                row = cartpole_row(curve)
+            shown = {k: v for k, v in row.items() if k != "last checkpoints"}
+            if not table.columns:
+                for column in ("seed", *shown):
+                    table.add_column(column)
+            table.add_row(str(seed), *("-" if v is None else f"{v:,.6g}" for v in shown.values()))
+            data.setdefault(policy, {})[seed] = {**row, "curve": curve}
+            if arguments.json:
+                arguments.json.write_text(json.dumps(data, indent=1))
+        console.print(table)
+        if arguments.task == "tmaze":
+            for seed, figures in data[policy].items():
+                console.print(f"seed {seed}, last checkpoints: {figures['last checkpoints']}")
+
+
+if __name__ == "__main__":
+    main()
