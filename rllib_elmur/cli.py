@@ -198,7 +198,7 @@ def _with_options_of(command: Callable[..., None], function: Callable[..., None]
         annotation=Annotated[str, typer.Argument(help="Name of the example.")],
     )
     options = list(inspect.signature(command).parameters.values())[1:]
-    function.__signature__ = inspect.Signature([name, *options])  # ty: ignore[unresolved-attribute]
+    function.__signature__ = inspect.Signature([name, *options])  # ty: ignore[missing-attribute]
     function.__annotations__ = {p.name: p.annotation for p in (name, *options)}
 
 

@@ -2,8 +2,9 @@
 
 import copy
 import dataclasses
-import importlib
+import inspect
 import re
+from collections.abc import Callable
 from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -13,24 +14,26 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.tune.registry import get_trainable_cls
 
 from rllib_elmur.experiments import former
+from rllib_elmur.experiments.class_paths import imported, with_objects
 from rllib_elmur.experiments.environment import check_environment
 from rllib_elmur.experiments.problems import UserError, nearest
 from rllib_elmur.experiments.search import is_search
 from rllib_elmur.experiments.yaml_lines import KeyPath, Source
 
-# Keys that RLlib keeps under a private name; they are set through these methods.
-_BY_METHOD = {
-    "learner_class": "training",
-    "learner_connector": "training",
-    "train_batch_size_per_learner": "training",
-    "torch_lr_scheduler_classes": "experimental",
-    "env_to_module_connector": "env_runners",
-    "module_to_env_connector": "env_runners",
-    "model_config": "rl_module",
-}
+# Keys that RLlib keeps under a private name, so that only these methods set them. Which method
+# takes which key differs between versions; the first that does is the one that is not deprecated.
+_METHODS = ("learners", "training", "env_runners", "rl_module", "experimental")
+_BY_METHOD = (
+    "learner_class",
+    "learner_connector",
+    "train_batch_size_per_learner",
+    "torch_lr_scheduler_classes",
+    "env_to_module_connector",
+    "module_to_env_connector",
+    "model_config",
+)
 # Former spellings that RLlib's `update_from_dict` still takes, and that are not in `FORMER`.
 _ALSO = ("lambda", "callbacks", "input", "rl_module_spec", *_BY_METHOD)
-_TAKES_OBJECT = re.compile(r"^env$|^callbacks|_(class|cls|fn|function|connector)$")
 _NEW_STACK = ("enable_rl_module_and_learner", "enable_env_runner_and_connector_v2")
 
 
@@ -55,17 +58,17 @@ def config_of(
     """
     path = (name, "config")
     _check_keys(source, path, content, default)
-    settings = _with_objects(source, path, copy.deepcopy(content))
+    settings = with_objects(source, path, copy.deepcopy(content))
     module = settings.pop("rl_module_spec", None)
     if env is not None:
-        settings["env"] = _with_objects(source, (name,), {"env": env})["env"]
+        settings["env"] = with_objects(source, (name,), {"env": env})["env"]
     # Not an attribute's own name, and `update_from_dict` would set it as a new one.
     by_method = {key: settings.pop(key) for key in _BY_METHOD if key in settings}
     config = default.copy(copy_frozen=False)
     try:
         config.update_from_dict(settings)
         for key, value in by_method.items():
-            getattr(config, _BY_METHOD[key])(**{key: value})
+            _method_of(config, key)(**{key: value})
         if module is not None:
             _set_module(source, (*path, "rl_module_spec"), config, module)
     except (ValueError, TypeError) as error:
@@ -132,6 +135,12 @@ def _check_keys(
         _check_type(source, here, getattr(default, key, None), value)
 
 
+def _method_of(config: AlgorithmConfig, key: str) -> Callable[..., AlgorithmConfig]:
+    # An algorithm's own `training` hands most keys on to the one that all algorithms share.
+    shared = ((name, inspect.signature(getattr(AlgorithmConfig, name))) for name in _METHODS)
+    return getattr(config, next(name for name, method in shared if key in method.parameters))
+
+
 def _off_policy(default: AlgorithmConfig) -> bool:
     return default.train_batch_size_per_learner is None
 
@@ -188,69 +197,24 @@ def _set_module(source: Source, path: KeyPath, config: AlgorithmConfig, spec: An
     )
 
 
-def _with_objects(source: Source, path: KeyPath, content: dict[str, Any]) -> dict[str, Any]:
-    """Puts the classes and functions in place of their import paths."""
-    for key, value in content.items():
-        here = (*path, key)
-        if key == "evaluation_config" and value:
-            content[key] = _with_objects(source, here, value)
-        elif key == "gym_env_vectorize_mode" and isinstance(value, str):
-            content[key] = _vectorize_mode(source, here, value)
-        elif not _TAKES_OBJECT.search(key):
-            continue
-        elif isinstance(value, list):
-            content[key] = [imported(source, here, item) for item in value]
-        elif isinstance(value, str) and (key != "env" or _is_class_path(value)):
-            content[key] = imported(source, here, value)
-    return content
-
-
-def _vectorize_mode(source: Source, path: KeyPath, value: str) -> Any:
-    from gymnasium import VectorizeMode
-
-    modes = [mode.value for mode in VectorizeMode]
-    if value not in modes:
-        raise source.problem(path, f"{path[-1]}={value!r} must be one of {', '.join(modes)}.")
-    return VectorizeMode(value)
-
-
-def _is_class_path(env: str) -> bool:
-    """Whether an `env` is a class path rather than a registered id such as ``pkg/Maze-v0``."""
-    return re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", env) is not None
-
-
-def imported(source: Source, path: KeyPath, name: Any) -> Any:
-    """The object at an import path such as ``package.module.Class``."""
-    if not isinstance(name, str):
-        return name
-    module_name, _, attribute = name.replace(":", ".").rpartition(".")
-    try:
-        return getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise source.problem(
-            path,
-            f"{path[-1]}={name!r}: {error}. An import path such as package.module.Name is needed.",
-        ) from error
-
-
 def _located(source: Source, name: str, content: dict[str, Any], error: Exception) -> UserError:
     """The problem, at the line of the key that its message names."""
-    found: list[KeyPath] = []
+    text = str(error)
+    if not isinstance(error, (UserError, ValueError)):
+        text = f"{type(error).__name__}: {text}"
+    found: list[tuple[int, int, KeyPath]] = []
 
     def collect(value: Any, path: KeyPath) -> None:
         if isinstance(value, dict):
             for key, inner in value.items():
-                if re.search(rf"(?<![\w.]){re.escape(str(key))}(?!\w)", str(error)):
-                    found.append((*path, key))
+                match = re.search(rf"(?<!\w){re.escape(str(key))}(?!\w)", text)
+                if match:
+                    found.append((match.start(), -len(path), (*path, key)))
                 collect(inner, (*path, key))
 
-    if isinstance(error, UserError):
-        text = str(error)
-    else:
-        text = f"{error}" if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
     collect({"env": None, **content}, (name, "config"))
-    # The longest name says most: a message about `lr_schedule` is not about `lr`.
-    path = max(found, key=lambda p: len(str(p[-1])), default=(name,))
+    # A message begins with what it is about; of equal names the innermost is the more exact.
+    path = min(found, default=(0, 0, (name,)))[-1]
     if path == (name, "config", "env") and "env" not in content:
         path = (name, "env")
     return source.problem(path, " ".join(text.split()))

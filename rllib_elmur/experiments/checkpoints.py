@@ -74,7 +74,7 @@ def load(checkpoint: Path) -> Policy:
             f"{checkpoint}: its module cannot be restored: {type(error).__name__}: {error}"
         ) from error
     pieces = [piece[0] for piece in keywords.get("connectors", ())]
-    module.eval()  # ty: ignore[unresolved-attribute]
+    module.eval()  # ty: ignore[missing-attribute]
     return Policy(path, settings, module, [p.__name__ for p in pieces if _changes_input(p)])
 
 

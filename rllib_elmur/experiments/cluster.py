@@ -5,19 +5,20 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import ray
+import ray._private.worker
 
 from rllib_elmur.experiments.problems import UserError, last_words, root_cause
 
 
 @contextmanager
-def quiet(verbose: int = 0) -> Iterator[None]:
+def quiet(verbose: int = 0) -> Generator[None]:
     """Keeps warnings and log lines of Ray, RLlib and Gymnasium off the screen, unless `verbose`."""
     if verbose:
         yield
@@ -25,7 +26,7 @@ def quiet(verbose: int = 0) -> Iterator[None]:
     former = logging.root.manager.disable, gymnasium.logger.min_level
     # RLlib sets its own logger's level anew when a config is validated.
     logging.disable(logging.ERROR)
-    gymnasium.logger.min_level = gymnasium.logger.ERROR
+    gymnasium.logger.min_level = gymnasium.logger.ERROR  # ty: ignore[invalid-assignment]
     # Read by the workers, and by Tune for its banner.
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
@@ -41,7 +42,7 @@ def quiet(verbose: int = 0) -> Iterator[None]:
 @contextmanager
 def started(
     address: str | None, num_cpus: int | None, num_gpus: int | None, verbose: int
-) -> Iterator[None]:
+) -> Generator[None]:
     """Ray for the time of an experiment; without `address` on this machine alone.
 
     Args:

@@ -56,7 +56,7 @@ def check_environment(config: AlgorithmConfig) -> None:
         except UserError:
             raise
         except Exception as error:
-            raise UserError(f"env={_name(config.env)!r}, {name}={chosen}: {error}") from error
+            raise UserError(f"{error} ({name}={chosen} of {_name(config.env)})") from error
         if name == "env_config":
             _check_module(config, env)
         env.close()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from math import isnan
 from typing import Any
 
-from ray.tune import Callback, Stopper
+from ray.tune import Callback
 from ray.tune.utils.util import flatten_dict
 from rich.console import Console
 
@@ -18,22 +18,6 @@ _SECONDS = "time_total_s"
 _HEADER = f"{'iter':>5} {'env steps':>11} {'success':>8} {'length':>8} {'return':>9} {'steps/s':>8}"
 _WINDOW = 10
 _MISSING_AFTER = 5
-
-
-class StopAt(Stopper):
-    """Stops a trial when any criterion is reached; names of nested results are ``a/b``."""
-
-    def __init__(self, criteria: Mapping[str, float]):
-        self.criteria = dict(criteria)
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Whether the trial's newest result reaches a criterion."""
-        flat = flatten_dict(result)
-        return any(flat.get(name, float("-inf")) >= goal for name, goal in self.criteria.items())
-
-    def stop_all(self) -> bool:
-        """Trials stop one by one."""
-        return False
 
 
 class Progress(Callback):
@@ -47,19 +31,39 @@ class Progress(Callback):
         self._history: dict[str, deque[dict[str, float]]] = defaultdict(
             lambda: deque(maxlen=_WINDOW)
         )
+        self._asked: set[str] = set()
         self._saved: set[str] = set()
         self._former_handler: Any = None
-        self._begun = self._header_printed = False
+        self._begun = self._announced = self._header_printed = False
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune stores its callbacks with an experiment; a resumed one gets a new object of these.
         return {}
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Takes over Ctrl-C, once Tune listens to the signal that is passed on to it."""
+        """Takes over Ctrl-C, and stops once it was pressed and every running trial is saved."""
         if not self._begun:
+            # Not before: by now Tune listens to the signal with which it is stopped here.
             self._begun = True
             self._former_handler = signal.signal(signal.SIGINT, self._interrupt)
+        if not self.interrupted:
+            return
+        # A trial without a result so far has learned nothing that could be lost.
+        running = {t.trial_id for t in trials if t.status == "RUNNING"} & set(self._history)
+        if running <= self._saved:
+            # Tune's own signal for ending an experiment in such a way that it can be resumed.
+            os.kill(os.getpid(), signal.SIGUSR1)
+        elif not self._announced:
+            self._announced = True
+            self._console.print(
+                "Stopping: the running iteration ends, then a checkpoint is saved "
+                "(Ctrl-C again: stop at once).",
+                soft_wrap=True,
+            )
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Sets the criteria anew: a resumed trial comes with those it was begun with."""
+        trial.stopping_criterion = self._criteria
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -75,20 +79,12 @@ class Progress(Callback):
         self._print(trials, trial, flat)
         if self.interrupted:
             result["should_checkpoint"] = True
+            self._asked.add(trial.trial_id)
 
     def on_trial_save(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Ends the experiment when Ctrl-C has been pressed and every running trial is saved."""
-        if self.interrupted:
+        """Remembers which trials have been saved since Ctrl-C was pressed."""
+        if trial.trial_id in self._asked:
             self._saved.add(trial.trial_id)
-            self._stop_if_saved(trials)
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A finished trial need not be waited for."""
-        self._stop_if_saved(trials)
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A failed trial need not be waited for."""
-        self._stop_if_saved(trials)
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
         """Gives Ctrl-C back."""
@@ -96,25 +92,10 @@ class Progress(Callback):
             signal.signal(signal.SIGINT, self._former_handler)
 
     def _interrupt(self, number: int, frame: Any) -> None:
-        if self.interrupted or not self._history:
-            # Pressed again, or nothing has been learned yet.
-            self.interrupted = True
-            self._stop()
-            return
+        # Nothing is printed here: the signal may have come in the midst of printing a line.
+        if self.interrupted:
+            os.kill(os.getpid(), signal.SIGUSR1)
         self.interrupted = True
-        self._console.print(
-            "Stopping: the running iteration ends, then a checkpoint is saved "
-            "(Ctrl-C again: stop at once)."
-        )
-
-    def _stop_if_saved(self, trials: list[Any]) -> None:
-        running = {trial.trial_id for trial in trials if trial.status == "RUNNING"}
-        if self.interrupted and running <= self._saved:
-            self._stop()
-
-    def _stop(self) -> None:
-        # Tune's own signal for ending an experiment in such a way that it can be resumed.
-        os.kill(os.getpid(), signal.SIGUSR1)
 
     def _print(self, trials: list[Any], trial: Any, flat: dict[str, Any]) -> None:
         if not self._header_printed:

@@ -149,6 +149,7 @@ def play_through_rllib(
             "_env_to_module" if name == COMPONENT_ENV_TO_MODULE_CONNECTOR else "_module_to_env",
         )
         pipeline.restore_from_path(str(path))
+    assert runner.module is not None
     runner.module.set_state(policy.module.get_state())
     for _ in range(num_episodes):
         [episode] = runner.sample(num_episodes=1, explore=False)

@@ -136,7 +136,8 @@ def _entry(source: Source, name: str) -> _Entry:
     try:
         return _Entry.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
+        # A key that is missing may just be one that is misspelt.
+        first = min(error.errors(), key=lambda e: e["type"] == "missing")
         keys = first["loc"]
         key = str(keys[-1])
         known = CheckpointOptions if len(keys) > 1 else _Entry

@@ -4,6 +4,8 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from rllib_elmur.experiments.yaml_lines import KeyPath, Source
 
 #: The distributions by their names in `ray.tune`.
@@ -44,8 +46,9 @@ def variants(
     from ray.tune.search.variant_generator import generate_variants
 
     spec = {"config": _with_domains(source, copy.deepcopy(config), path)}
+    draws = np.random.RandomState(0)
     for _ in range(num_samples):
-        for chosen, resolved in generate_variants(spec, random_state=_ % 2**32):
+        for chosen, resolved in generate_variants(spec, random_state=draws):
             label = ", ".join(
                 f"{where[-1]}={_short(value)}"
                 for where, value in chosen.items()

@@ -13,7 +13,7 @@ from rich.console import Console
 from rllib_elmur.experiments import cluster, schema
 from rllib_elmur.experiments.callbacks import RestoreFrom
 from rllib_elmur.experiments.problems import UserError
-from rllib_elmur.experiments.progress import Progress, StopAt
+from rllib_elmur.experiments.progress import Progress
 
 
 @dataclass
@@ -144,12 +144,13 @@ def _run(
     labels = [trial.label for trial in experiment.trials]
     progress = Progress(console, experiment.stop, labels)
     algorithm = experiment.trials[0].config.algo_class
+    assert algorithm is not None
     run_config = tune.RunConfig(
         name=name or f"{experiment.name}_{datetime.now():%Y-%m-%d_%H-%M-%S}",
         storage_path=str(storage),
         verbose=options.verbose,
         callbacks=[progress],
-        stop=StopAt(experiment.stop),
+        stop=dict(experiment.stop),
         checkpoint_config=tune.CheckpointConfig(**experiment.checkpoints.model_dump()),
     )
     if options.resume:
@@ -157,10 +158,10 @@ def _run(
         tuner = tune.Tuner.restore(
             str(folder), trainable=algorithm, resume_unfinished=True, resume_errored=True
         )
-        # The stored run config has the former process's callback and criteria.
+        # The stored run config has the former process's callback; this process's sets the criteria.
+        assert tuner._local_tuner is not None
         stored = tuner._local_tuner.get_run_config()
-        stored.callbacks, stored.stop = run_config.callbacks, run_config.stop
-        stored.verbose = run_config.verbose
+        stored.callbacks, stored.verbose = run_config.callbacks, run_config.verbose
     else:
         folder = storage / str(run_config.name)
         if (folder / "tuner.pkl").exists():
@@ -185,7 +186,9 @@ def _run(
     except KeyboardInterrupt:
         progress.interrupted = True
     else:
-        outcome.checkpoints = [_checkpoint(result) for result in results if result.checkpoint]
+        outcome.checkpoints = [
+            _checkpoint(result, experiment.checkpoints) for result in results if result.checkpoint
+        ]
         outcome.errors = [cluster.cause_of(error) for error in results.errors]
     if outcome.checkpoints:
         outcome.evaluate_command = _evaluate_command(experiment, outcome.checkpoints)
@@ -208,14 +211,20 @@ def _folder_to_resume(storage: Path, name: str | None, experiment: str) -> Path:
 
 def _summary(experiment: schema.Experiment) -> str:
     config = experiment.trials[0].config
-    env = config.env if isinstance(config.env, str) else config.env.__name__
+    env = getattr(config.env, "__name__", config.env)
+    algorithm = getattr(config.algo_class, "__name__", config.algo_class)
     number = len(experiment.trials)
-    return f"{config.algo_class.__name__} on {env}" + (f", {number} trials" if number > 1 else "")
+    return f"{algorithm} on {env}" + (f", {number} trials" if number > 1 else "")
 
 
-def _checkpoint(result: Any) -> Path:
-    """A trial's best checkpoint if its results are scored, else its last one."""
-    return Path(result.checkpoint.path)
+def _checkpoint(result: Any, options: schema.CheckpointOptions) -> Path:
+    """A trial's best checkpoint if the file says what to score them by, else its last one."""
+    best = None
+    if options.checkpoint_score_attribute:
+        best = result.get_best_checkpoint(
+            options.checkpoint_score_attribute, options.checkpoint_score_order
+        )
+    return Path((best or result.checkpoint).path)
 
 
 def _evaluate_command(experiment: schema.Experiment, checkpoints: list[Path]) -> str:

@@ -1,0 +1,23 @@
+"""A training of the T-Maze that takes seconds."""
+
+SMALL = """
+maze:
+  run: PPO
+  env: rllib_elmur/TMazePassive-v0
+  stop: {training_iteration: 2}
+  config:
+    env_config: {corridor_length: 3, slack: 2.0}
+    evaluation_config:
+      env_config: {slack: 1.0}
+    lr: 1e-4
+    num_env_runners: 0
+    train_batch_size_per_learner: 200
+    minibatch_size: 100
+    num_epochs: 1
+    rl_module_spec:
+      module_class: rllib_elmur.ELMURTorchRLModule
+      model_config:
+        d_model: 16
+        n_layers: 1
+        max_seq_len: 10
+"""

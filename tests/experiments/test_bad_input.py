@@ -1,0 +1,88 @@
+"""What is wrong with a file is one message with file and line, before Ray starts."""
+
+import pytest
+import ray
+from small_training import SMALL
+
+LINES = SMALL.splitlines()
+
+
+def line_of(text: str) -> int:
+    return next(number for number, line in enumerate(LINES, 1) if text in line)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("lr:", "lrr:", ["'lrr'", "Did you mean 'lr'"]),
+        ("num_epochs:", "num_sgd_iter:", ["former", "num_epochs"]),
+        ("num_epochs:", "num_workers:", ["former", "num_env_runners"]),
+        ("minibatch_size:", "sgd_minibatch_size:", ["former", "minibatch_size"]),
+        ("lr: 1e-4", "framework: tf", ["former", "PyTorch"]),
+        ("lr: 1e-4", "num_gpus: 1", ["former", "num_gpus_per_learner"]),
+        ("lr: 1e-4", "entropy_coeff_schedule: [[0, 1]]", ["former", "entropy_coeff: [["]),
+        ("num_epochs: 1", "num_epochs: six", ["num_epochs='six'", "number"]),
+        ("run: PPO", "run: PPOO", ["'PPOO'", "Did you mean 'PPO'"]),
+        ("env: rllib_elmur/TMazePassive-v0", "env: CartPoole-v1", ["Did you mean 'CartPole"]),
+        ("env: rllib_elmur/TMazePassive-v0", "env: no.such.Maze", ["no.such.Maze", "package."]),
+        ("run: PPO", "runn: PPO", ["'runn'", "Did you mean 'run'"]),
+        ("d_model: 16", "d_modell: 16", ["d_modell", "Did you mean 'd_model'"]),
+        ("d_model: 16", "n_heads: 5", ["n_heads=5"]),
+        ("n_layers: 1", "n_layers: 0", ["n_layers=0", ">= 1"]),
+        ("    env_config: {corridor_length: 3", "    env_config: {corridor_length: 0", ["=0"]),
+        ("stop: {training_iteration", "stop: {timesteps_total", ["num_env_steps_sampled_lifetime"]),
+        ("    lr: 1e-4", "    gamma: {choise: [0.9]}", ["gamma", "number"]),
+    ],
+)
+def test_a_wrong_entry_is_named_with_file_and_line(rllib, tmp_path, old, new, expected):
+    file = tmp_path / "wrong.yaml"
+    file.write_text(SMALL.replace(old, new, 1))
+    code, output = rllib("train", "file", file)
+    assert code == 1
+    for part in [f"{file}:{line_of(old)}: ", *expected]:
+        assert part in output
+    assert "Traceback" not in output
+    assert not ray.is_initialized()
+
+
+def test_algorithms_without_a_value_function_on_sequences_are_refused(rllib, tmp_path):
+    file = tmp_path / "dqn.yaml"
+    drop = ("minibatch", "num_epochs")
+    text = "\n".join(x for x in LINES if not x.strip().startswith(drop))
+    file.write_text(text.replace("run: PPO", "run: DQN"))
+    code, output = rllib("train", "file", file)
+    assert code == 1 and "DQN is not supported" in output
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (None, "no such file"),
+        ("", "must be a mapping"),
+        ("- a\n- b\n", "must be a mapping"),
+        ("a:\n  run: PPO\n  config: {lr: [}\n", ":3: not valid YAML"),
+        ("a:\n  run: PPO\n  run: DQN\n", ":3: 'run' stands here and in line 2"),
+        ("a: 3\n", "must be a mapping with the keys"),
+        ("a: {env: CartPole-v1}\n", "lacks the key 'run'"),
+        ("a: {run: PPO}\n", "the key 'env' is missing"),
+    ],
+)
+def test_a_file_that_is_no_set_of_experiments_is_refused(rllib, tmp_path, text, expected):
+    file = tmp_path / "file.yaml"
+    if text is not None:
+        file.write_text(text)
+    code, output = rllib("train", "file", file)
+    assert code == 1 and expected in output and str(file) in output
+
+
+def test_a_python_file_must_define_a_config(rllib, tmp_path):
+    file = tmp_path / "file.py"
+    file.write_text("x = 1\n")
+    assert "must define `config`" in rllib("train", "file", file)[1]
+    file.write_text("x = 1\ny = z\n")
+    assert f"{file}:2: NameError" in rllib("train", "file", file)[1]
+
+
+def test_a_checkpoint_that_is_none_is_refused(rllib, tmp_path):
+    assert "no such checkpoint" in rllib("evaluate", tmp_path / "nothing")[1]
+    assert "not a checkpoint" in rllib("evaluate", tmp_path)[1]

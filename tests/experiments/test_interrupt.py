@@ -1,0 +1,46 @@
+"""Ctrl-C keeps the newest state, and the printed command goes on from there."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+
+
+def start(*arguments):
+    command = [sys.executable, "-m", "rllib_elmur", *map(str, arguments)]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+
+
+def test_training_goes_on_after_ctrl_c(small, tmp_path):
+    stop = ("--stop", '{"training_iteration": 1000}', "--ray-num-cpus", 1)
+    process = start("train", "file", small, "--storage-path", tmp_path, *stop)
+    lines = []
+    assert process.stdout is not None
+    for line in process.stdout:
+        lines.append(line)
+        if line.split()[:1] == ["2"]:
+            # As a terminal does it: to every process of the group.
+            os.killpg(process.pid, signal.SIGINT)
+            break
+    lines += process.stdout.readlines()
+    assert process.wait() == 130, lines
+    [go_on] = [line for line in lines if line.startswith("Go on:")]
+    iterations = [int(line.split()[0]) for line in lines if line.strip()[:1].isdigit()]
+    words = shlex.split(go_on.removeprefix("Go on:"))
+    assert words[0] == "rllib"
+    words[words.index("--stop") + 1] = json.dumps({"training_iteration": iterations[-1] + 1})
+    process = start(*words[1:])
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    [results] = tmp_path.glob("*/*/result.json")
+    done = [json.loads(line)["training_iteration"] for line in results.read_text().splitlines()]
+    assert done == list(range(1, iterations[-1] + 2))

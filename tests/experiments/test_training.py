@@ -1,0 +1,139 @@
+"""Files are trained, and what was trained is evaluated."""
+
+import csv
+import json
+
+import pytest
+import ray
+from small_training import SMALL
+
+from rllib_elmur.experiments.schema import load
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    return tmp_path_factory.mktemp("results")
+
+
+@pytest.fixture
+def trained(cluster, results, small, rllib):
+    """The output of one short training of two seeds, and its checkpoints."""
+    output = results / "output.txt"
+    if not output.exists():
+        small.write_text(
+            SMALL.replace("    lr:", "    seed: {grid_search: [0, 1]}\n    lr:").replace(
+                "300", "200"
+            )
+        )
+        code, text = rllib(
+            "train", "file", small, "--storage-path", results, "--experiment-name", "two"
+        )
+        assert code == 0, text
+        output.write_text(text)
+    checkpoints = sorted(results.glob("two/*/checkpoint_*"))
+    return output.read_text(), checkpoints
+
+
+def test_a_number_with_an_exponent_is_a_number(small):
+    [experiment] = load(small)
+    assert experiment.trials[0].config.lr == 1e-4
+
+
+def test_a_search_may_stand_inside_the_model_options(small):
+    small.write_text(
+        SMALL.replace("d_model: 16", "d_model: {grid_search: [16, 32]}").replace(
+            "lr: 1e-4", "lr: {loguniform: [1e-5, 1e-3]}"
+        )
+    )
+    [experiment] = load(small, num_samples=2)
+    configs = [trial.config for trial in experiment.trials]
+    widths = [config.rl_module_spec.model_config["d_model"] for config in configs]
+    assert sorted(widths) == [16, 16, 32, 32]
+    assert len({config.lr for config in configs}) == 4
+    assert [c.lr for c in configs] == [t.config.lr for t in load(small, 2)[0].trials]
+
+
+def test_training_prints_one_line_per_iteration_and_what_to_do_next(trained, results):
+    output, checkpoints = trained
+    lines = [line for line in output.splitlines() if line.strip()[:1].isdigit()]
+    assert [line.split()[0] for line in lines].count("2") == 2
+    assert sum("seed=1" in line for line in lines) == 2
+    assert len(output.splitlines()) < 12
+    assert len(checkpoints) == 2
+    assert f"rllib evaluate {checkpoints[0]}" in output
+    assert f"tensorboard --logdir {results / 'two'}" in output
+
+
+def test_success_is_in_every_result(trained, results):
+    for file in results.glob("two/*/progress.csv"):
+        for row in csv.DictReader(file.open()):
+            assert 0.0 <= float(row["env_runners/success"]) <= 1.0
+
+
+def test_evaluation_has_a_row_for_each_corridor_length(trained, rllib, tmp_path):
+    out = tmp_path / "table.json"
+    lengths = '{"corridor_length": [2, 5]}'
+    code, output = rllib(
+        "evaluate", *trained[1], "--env-config", lengths, "--episodes", 3, "--out", out
+    )
+    assert code == 0, output
+    rows = json.loads(out.read_text())
+    assert [row["corridor_length"] for row in rows] == [2, 5, 2, 5]
+    assert all(row["episodes"] == 3 for row in rows)
+    # The strict limit of the file's evaluation_config, not the training's.
+    assert all(row["episode_length"] <= row["corridor_length"] + 1 for row in rows)
+    assert "corridor length" in output and "success" in output
+
+
+def test_evaluation_draws_a_figure(trained, rllib, tmp_path):
+    out = tmp_path / "figure.png"
+    lengths = '{"corridor_length": [2, 5]}'
+    code, _ = rllib("evaluate", *trained[1], "--env-config", lengths, "--episodes", 2, "--out", out)
+    assert code == 0 and out.read_bytes().startswith(b"\x89PNG")
+
+
+def test_evaluation_in_an_environment_of_other_spaces_is_refused(trained, rllib):
+    code, output = rllib("evaluate", trained[1][0], "--env", "CartPole-v1")
+    assert code == 1 and "observation space" in output
+
+
+def test_training_begins_with_the_state_of_a_checkpoint(trained, results, small, rllib):
+    code, output = rllib(
+        *("train", "file", small, "--restore", trained[1][0], "--storage-path", results),
+        *("--stop", '{"training_iteration": 1}', "--experiment-name", "restored"),
+    )
+    assert code == 0, output
+    [result] = results.glob("restored/*/result.json")
+    assert json.loads(result.read_text())["num_env_steps_sampled_lifetime"] >= 600
+
+
+def test_an_error_of_a_worker_reaches_the_user_without_a_traceback(
+    cluster, results, tmp_path, rllib
+):
+    (tmp_path / "broken_env.py").write_text(
+        "from rllib_elmur.envs import TMazePassiveEnv\n"
+        "class Broken(TMazePassiveEnv):\n"
+        "    def __init__(self, config):\n"
+        "        super().__init__(corridor_length=3)\n"
+        "    def step(self, action):\n"
+        "        raise RuntimeError('the door is stuck')\n"
+    )
+    file = tmp_path / "broken.py"
+    file.write_text(
+        "import ray.cloudpickle, broken_env\n"
+        "from ray.rllib.algorithms.ppo import PPOConfig\n"
+        "ray.cloudpickle.register_pickle_by_value(broken_env)\n"
+        "config = PPOConfig().environment(broken_env.Broken).env_runners(num_env_runners=0)\n"
+        "stop = {'training_iteration': 1}\n"
+    )
+    code, output = rllib("train", "file", file, "--storage-path", results)
+    assert code == 1
+    assert "RuntimeError: the door is stuck" in output
+    assert "Traceback" not in output

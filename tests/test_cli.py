@@ -1,0 +1,85 @@
+"""The verbs and flags are a promise: a change of them must be meant."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.main import get_command
+
+from rllib_elmur.cli import app
+
+TRAIN = {
+    *("--stop", "--checkpoint-freq", "--checkpoint-at-end", "--keep-checkpoints-num"),
+    *("--num-samples", "--storage-path", "--experiment-name", "--restore", "--resume"),
+    *("--verbose", "-v", "--ray-address", "--ray-num-cpus", "--ray-num-gpus"),
+}
+PROMISED = {
+    "train file": TRAIN,
+    "evaluate": {"--env", "--env-config", "--episodes", "--steps", "--render", "--out"},
+    "example list": set(),
+    "example get": {"--out"},
+    "example run": TRAIN,
+}
+
+
+def verbs(command, name=""):
+    if not hasattr(command, "commands"):
+        options = {flag for p in command.params for flag in p.opts if flag.startswith("-")}
+        return {name.strip(): options}
+    found = {}
+    for word, inner in command.commands.items():
+        found |= verbs(inner, f"{name} {word}")
+    return found
+
+
+def rllib(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "rllib_elmur", *arguments], capture_output=True, text=True
+    )
+
+
+def test_verbs_and_flags_are_the_promised_ones():
+    assert verbs(get_command(app)) == PROMISED
+
+
+def test_help_is_there_at_once():
+    start = time.perf_counter()
+    assert "train" in rllib("--help").stdout
+    assert time.perf_counter() - start < 3.0  # 0.5 s on an idle machine: Ray and torch stay out.
+
+
+def test_examples_are_listed_with_their_first_line_and_printed():
+    listed = rllib("example", "list").stdout
+    assert "tmaze-ppo " in listed and "stateless-cartpole-ppo" in listed
+    text = rllib("example", "get", "tmaze-ppo").stdout
+    assert text.startswith("# ") and text.splitlines()[0].lstrip("# ") in listed
+
+
+def test_an_unknown_example_names_the_nearest():
+    result = rllib("example", "get", "tmaze-pp")
+    assert result.returncode == 1 and "Did you mean 'tmaze-ppo'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "instead"),
+    [
+        (["train", "file", "x.yaml", "--framework", "torch"], "PyTorch only"),
+        (["train", "file", "x.yaml", "--framework=torch"], "PyTorch only"),
+        (["train", "file", "x.yaml", "--local-dir", "y"], "--storage-path"),
+        (["train", "file", "x.yaml", "--trace"], "leave the option out"),
+        (["train", "--run", "PPO", "--env", "CartPole-v1"], "rllib train file"),
+        (["evaluate", "x", "--algo", "PPO"], "leave the option out"),
+        (["rollout", "x"], "rllib evaluate"),
+    ],
+)
+def test_a_former_argument_says_what_to_do_instead(arguments, instead):
+    result = rllib(*arguments)
+    assert result.returncode == 1 and instead in result.stderr
+
+
+def test_every_example_is_a_valid_file():
+    from rllib_elmur.experiments import examples, schema
+
+    for name in examples.descriptions():
+        assert [e.name for e in schema.load(examples.path_of(name))] == [name]
