@@ -1,0 +1,41 @@
+"""Trainings of minutes: what the tuned examples promise. Run with ``pytest -m learning``."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from rllib_elmur.experiments.evaluate import EvaluateOptions, evaluate
+from rllib_elmur.experiments.examples import path_of
+from rllib_elmur.experiments.train import TrainOptions, train
+
+pytestmark = pytest.mark.learning
+
+
+def train_example(name, folder):
+    """Trains a shipped example; returns its checkpoint and the rows of its progress."""
+    console = Console(quiet=True)
+    (outcome,) = train(path_of(name), TrainOptions(storage_path=folder), console)
+    assert not outcome.errors
+    (progress,) = Path(outcome.folder).glob("*/progress.csv")
+    with progress.open() as lines:
+        return outcome.checkpoints[0], list(csv.DictReader(lines))
+
+
+def test_the_t_maze_is_learned_on_short_corridors_and_held_on_long_ones(tmp_path):
+    checkpoint, rows = train_example("tmaze-ppo", tmp_path)
+    success = [float(row["env_runners/success"]) for row in rows]
+    assert np.median(success[-5:]) >= 0.99
+    solved = next(i for i, value in enumerate(success) if value > 0.97)
+    assert min(success[solved:]) >= 0.9
+    options = EvaluateOptions(env_config={"corridor_length": [5, 100, 1000, 10_000]}, episodes=32)
+    assert [row.success for row in evaluate([checkpoint], options, Console(quiet=True))] == [
+        1.0
+    ] * 4
+
+
+def test_stateless_cart_pole_is_learned(tmp_path):
+    _, rows = train_example("stateless-cartpole-ppo", tmp_path)
+    assert max(float(row["env_runners/episode_return_mean"]) for row in rows) >= 350
