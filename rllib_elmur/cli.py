@@ -128,7 +128,9 @@ def train_file(
 
 @app.command("evaluate")
 def evaluate_checkpoints(
-    checkpoints: Annotated[list[Path], typer.Argument(help="Checkpoints of algorithms.")],
+    checkpoints: Annotated[
+        list[Path], typer.Argument(help="Checkpoints, or folders of results (their newest).")
+    ],
     env: Annotated[str | None, typer.Option(help="Another environment than in training.")] = None,
     env_config: Annotated[
         str | None,

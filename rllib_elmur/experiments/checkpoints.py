@@ -45,19 +45,30 @@ class Policy:
         return {**self.settings.get("env_config", {}), **overlay}
 
 
+def find(path: Path) -> Path:
+    """The checkpoint at a path: itself, or the newest one of a folder of results.
+
+    Raises:
+        UserError: If there is none.
+    """
+    full = path.expanduser().resolve()
+    if not full.is_dir():
+        raise UserError(f"{path}: no such checkpoint.")
+    if (full / _MODULES).is_dir():
+        return full
+    below = [folder for folder in full.glob("**/checkpoint_*") if (folder / _MODULES).is_dir()]
+    if not below:
+        raise UserError(f"{path}: not a checkpoint of an RLlib algorithm, and holds none.")
+    return max(below, key=lambda folder: folder.stat().st_mtime)
+
+
 def load(checkpoint: Path) -> Policy:
-    """Loads the policy of an algorithm's checkpoint.
+    """Loads the policy of an algorithm's checkpoint (see `find`).
 
     Raises:
         UserError: If there is no checkpoint, or its module cannot be built.
     """
-    path = checkpoint.expanduser().resolve()
-    if not path.is_dir():
-        raise UserError(f"{checkpoint}: no such checkpoint.")
-    if not (path / "rllib_checkpoint.json").is_file() or not (path / _MODULES).is_dir():
-        below = sorted(path.glob("**/checkpoint_*/rllib_checkpoint.json"))
-        hint = f" There is one below it: {below[-1].parent}" if below else ""
-        raise UserError(f"{checkpoint}: not a checkpoint of an RLlib algorithm.{hint}")
+    path = find(checkpoint)
     module_path = path / _MODULES / DEFAULT_MODULE_ID
     if not module_path.is_dir():
         found = sorted(entry.name for entry in (path / _MODULES).iterdir() if entry.is_dir())
@@ -80,8 +91,7 @@ def load(checkpoint: Path) -> Policy:
 
 def _changes_input(piece: type) -> bool:
     """Whether a piece does more than carry observations and the recurrent state to the module."""
-    ours = piece.__module__ == "rllib_elmur.plugin.connectors"
-    return not ours and piece.__name__ not in _DEFAULT_PIECES
+    return piece.__name__ not in _DEFAULT_PIECES
 
 
 def algorithm_config(policy: Policy) -> Any:

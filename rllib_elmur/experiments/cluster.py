@@ -86,11 +86,12 @@ def require_resources(config: Any, name: str) -> None:
     offered = ray.cluster_resources()
     for kind, number in wanted.items():
         if number > offered.get(kind, 0):
+            flag = {"CPU": "--ray-num-cpus", "GPU": "--ray-num-gpus"}.get(kind)
+            more = f"let it count more with {flag} {number:g}, or " if flag else ""
             raise UserError(
-                f"{name}: a trial needs {number:g} {kind} and Ray has {offered.get(kind, 0):g}. "
+                f"{name}: a trial needs {number:g} {kind} and Ray counts {offered.get(kind, 0):g}. "
                 "Lower num_env_runners, num_learners or their num_cpus_per_... and "
-                "num_gpus_per_... in the config, or offer more with --ray-num-cpus, "
-                "--ray-num-gpus or --ray-address."
+                f"num_gpus_per_... in the config, {more}use a cluster with --ray-address."
             )
 
 

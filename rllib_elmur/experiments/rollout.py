@@ -137,7 +137,7 @@ def play_through_rllib(
     from rllib_elmur.experiments.checkpoints import algorithm_config
 
     config = algorithm_config(policy).copy(copy_frozen=False)
-    config.environment(env=env, env_config=None)
+    config.environment(env=env)
     config.env_config = options
     config.env_runners(num_envs_per_env_runner=1, explore=False, num_env_runners=0)
     config.seed = _SEED

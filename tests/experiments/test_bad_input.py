@@ -85,4 +85,4 @@ def test_a_python_file_must_define_a_config(rllib, tmp_path):
 
 def test_a_checkpoint_that_is_none_is_refused(rllib, tmp_path):
     assert "no such checkpoint" in rllib("evaluate", tmp_path / "nothing")[1]
-    assert "not a checkpoint" in rllib("evaluate", tmp_path)[1]
+    assert "holds none" in rllib("evaluate", tmp_path)[1]
