@@ -114,7 +114,7 @@ def train_file(
     for outcome in train(file, options, _console):
         failed |= bool(outcome.errors)
         for error in outcome.errors:
-            _errors.print(f"[red]A trial failed:[/] {error}", soft_wrap=True)
+            _errors.print(f"[red]A trial failed:[/] {_escaped(error)}", soft_wrap=True)
         _console.print(f"\nResults:     {outcome.folder}", soft_wrap=True)
         _console.print(f"TensorBoard: tensorboard --logdir {outcome.folder}", soft_wrap=True)
         if outcome.evaluate_command:
@@ -240,7 +240,7 @@ def main() -> None:
         raise SystemExit(1) from None
 
 
-def _escaped(error: Exception) -> str:
+def _escaped(error: Exception | str) -> str:
     from rich.markup import escape
 
     return escape(str(error))

@@ -189,7 +189,8 @@ def _run(
         outcome.checkpoints = [
             _checkpoint(result, experiment.checkpoints) for result in results if result.checkpoint
         ]
-        outcome.errors = [cluster.cause_of(error) for error in results.errors]
+        what = _summary(experiment)
+        outcome.errors = [f"{what}: {cluster.cause_of(error)}" for error in results.errors]
     if outcome.checkpoints:
         outcome.evaluate_command = _evaluate_command(experiment, outcome.checkpoints)
     outcome.interrupted = progress.interrupted
