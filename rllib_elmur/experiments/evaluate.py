@@ -93,7 +93,7 @@ def _row(
     env = options.env or policy.settings["env"]
     goal = options.episodes or (None if options.steps else 32)
     if options.render:
-        env_config = {**env_config, "render_mode": "ansi"}
+        env_config = {**env_config, "render_mode": _render_mode(env, env_config)}
     num_envs = 1 if options.render else min(goal or 32, _MOST_SIDE_BY_SIDE)
     envs = rollout.make_vector_env(env, env_config, num_envs)
     played: list[rollout.Episodes] = []
@@ -107,8 +107,9 @@ def _row(
             task = bar.add_task(title, total=None, steps=0)
 
             def on_step(step: int, running: np.ndarray) -> None:
-                if options.render:
-                    console.print(envs.render()[0], markup=False)  # ty: ignore[not-subscriptable]
+                frames = envs.render() if options.render else None
+                if frames and isinstance(frames[0], str):
+                    console.print(frames[0], markup=False)
                 if step % 20 == 0:
                     if isinstance(length, int):
                         bar.update(task, total=length, completed=step, steps=step)
@@ -138,6 +139,17 @@ def _row(
         episode_length=float(lengths[:goal].mean()),
         steps_per_second=float(lengths.sum() / seconds),
     )
+
+
+def _render_mode(env: Any, env_config: dict[str, Any]) -> str:
+    """Text if the environment can show itself so, else its own window."""
+    envs = rollout.make_vector_env(env, env_config, 1)
+    modes = envs.metadata.get("render_modes", ())
+    envs.close()
+    for mode in ("ansi", "human"):
+        if mode in modes:
+            return mode
+    raise UserError(f"--render: env={env!r} shows itself neither as text nor in a window.")
 
 
 def _enough(played: list[rollout.Episodes], goal: int | None, steps: int | None) -> bool:

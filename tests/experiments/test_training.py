@@ -135,5 +135,5 @@ def test_an_error_of_a_worker_reaches_the_user_without_a_traceback(
     )
     code, output = rllib("train", "file", file, "--storage-path", results)
     assert code == 1
-    assert "RuntimeError: the door is stuck" in output
+    assert "PPO on Broken: RuntimeError: the door is stuck" in output
     assert "Traceback" not in output
