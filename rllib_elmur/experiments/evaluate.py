@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 from rich.console import Console
@@ -124,6 +125,8 @@ def _row(
             else:
                 while not _enough(played, goal, options.steps):
                     played.append(rollout.play(policy, envs, len(played), on_step))
+    except gymnasium.error.Error as error:
+        raise UserError(f"env={env!r}: {error}") from error
     finally:
         envs.close()
     seconds = time.perf_counter() - start
