@@ -47,7 +47,7 @@ def use_elmur(config: AlgorithmConfig, **options: Any) -> AlgorithmConfig:
     config.env_runners(
         env_to_module_connector=with_previous(config._env_to_module_connector, options)
     )
-    config.training(learner_class=stable_learner(config.learner_class))
+    config.learners(learner_class=stable_learner(config.learner_class))
     # RLlib lays the spec's options over the config's. Tune searches in the config only, and RLlib's
     # offline data pipeline reads `max_seq_len` there.
     fixed = {"max_seq_len": elmur.max_seq_len} | fixed
