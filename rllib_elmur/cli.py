@@ -15,7 +15,7 @@ from rich.console import Console
 from rllib_elmur.experiments.former import refuse_former_arguments
 from rllib_elmur.experiments.problems import UserError
 
-_OLDEST_RAY = "2.42"
+_OLDEST_RAY = "2.50"
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -3,18 +3,12 @@
 from math import nan
 from typing import Any
 
-import ray
-from packaging.version import Version
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
 # Sums are kept rather than a mean: RLlib averages the means of env runners and of sampling rounds,
 # whatever the number of episodes behind each.
 _SUCCESSES = "success_sum"
 _EPISODES = "success_episodes"
-# Until Ray 2.50, a sum forgot its values at the end of an iteration only if asked to.
-_PER_ITERATION: dict[str, Any] = {"reduce": "sum"}
-if Version(ray.__version__) < Version("2.50"):
-    _PER_ITERATION["clear_on_reduce"] = True
 
 
 class SuccessMetric(RLlibCallback):
@@ -30,8 +24,8 @@ class SuccessMetric(RLlibCallback):
         infos = info.values() if "success" not in info else [info]
         outcomes = [float(i["success"]) for i in infos if isinstance(i, dict) and "success" in i]
         if outcomes and metrics_logger is not None:
-            metrics_logger.log_value(_SUCCESSES, sum(outcomes) / len(outcomes), **_PER_ITERATION)
-            metrics_logger.log_value(_EPISODES, 1, **_PER_ITERATION)
+            metrics_logger.log_value(_SUCCESSES, sum(outcomes) / len(outcomes), reduce="sum")
+            metrics_logger.log_value(_EPISODES, 1, reduce="sum")
 
     def on_train_result(self, *, algorithm, metrics_logger=None, result, **kwargs) -> None:
         """Writes the iteration's mean into the result."""
