@@ -21,6 +21,8 @@ from rllib_elmur.plugin.columns import lengths_from, state_column, state_from
 from rllib_elmur.plugin.distributions import action_distribution
 from rllib_elmur.plugin.previous import require_previous
 
+# Under this key of `model_config`, `use_elmur` leaves the environment's name for error messages.
+ENVIRONMENT = "environment"
 # RLlib merges settings of its own into every module's `model_config`.
 RLLIB_KEYS = frozenset(option.name for option in dataclasses.fields(DefaultModelConfig))
 
@@ -45,7 +47,8 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         if dataclasses.is_dataclass(options):
             options = dataclasses.asdict(options)
         _require_supported(options)
-        config = ELMURConfig.from_dict(options, ignored=RLLIB_KEYS)
+        config = ELMURConfig.from_dict(options, ignored=RLLIB_KEYS | {ENVIRONMENT})
+        self._environment = options.get(ENVIRONMENT, "the environment")
         require_previous(self.observation_space, config)
         # RLlib's connectors look here for the length of training sequences.
         self.model_config = {**options, "max_seq_len": config.max_seq_len}
@@ -94,7 +97,7 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Acts on observations (B, T, ...), T >= 1, from STATE_IN (B, ...)."""
         features, state = self.network.act(batch[Columns.OBS], state_from(batch))
-        _require_finite(features, batch[Columns.OBS])
+        _require_finite(features, batch[Columns.OBS], self._environment)
         return {
             Columns.ACTION_DIST_INPUTS: self.network.pi(features),
             Columns.STATE_OUT: state_column(state),
@@ -120,7 +123,7 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
     def _features(self, batch: dict[str, Any]) -> tuple[Tensor, State]:
         features, state = self.network(batch[Columns.OBS], state_from(batch), lengths_from(batch))
         # Not left to the loss: RLlib would go on with gradients of zero.
-        _require_finite(features, batch[Columns.OBS])
+        _require_finite(features, batch[Columns.OBS], self._environment)
         return features, state
 
 
@@ -135,7 +138,7 @@ def _require_supported(model_config: dict[str, Any]) -> None:
             )
 
 
-def _require_finite(features: Tensor, observation: Any) -> None:
+def _require_finite(features: Tensor, observation: Any, environment: str) -> None:
     """Raises a ValueError that says which part of an observation is not finite."""
     if torch.isfinite(features).all():
         return
@@ -146,7 +149,7 @@ def _require_finite(features: Tensor, observation: Any) -> None:
             row = int(bad.flatten(1).any(1).nonzero()[0])
             raise ValueError(
                 f"observation{where} contains {value[row][bad[row]][0].item()} (row {row} of the "
-                "batch): the environment returned it. Observations must be finite."
+                f"batch): {environment} returned it. Observations must be finite."
             )
     raise ValueError(
         "The policy's features are not finite though the observation is: its weights diverged."

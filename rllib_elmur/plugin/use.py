@@ -9,7 +9,7 @@ from ray.tune.search.sample import Domain
 
 from rllib_elmur.config import ELMURConfig
 from rllib_elmur.plugin.learner import stable_learner
-from rllib_elmur.plugin.module import ELMURTorchRLModule
+from rllib_elmur.plugin.module import ENVIRONMENT, ELMURTorchRLModule
 from rllib_elmur.plugin.previous import with_previous
 
 
@@ -51,6 +51,8 @@ def use_elmur(config: AlgorithmConfig, **options: Any) -> AlgorithmConfig:
     # RLlib lays the spec's options over the config's. Tune searches in the config only, and RLlib's
     # offline data pipeline reads `max_seq_len` there.
     fixed = {"max_seq_len": elmur.max_seq_len} | fixed
+    if config.env is not None:
+        fixed[ENVIRONMENT] = f"the environment {getattr(config.env, '__name__', config.env)}"
     spec = RLModuleSpec(
         module_class=ELMURTorchRLModule,
         model_config={name: value for name, value in fixed.items() if name not in searched},
