@@ -1,4 +1,10 @@
-"""The one attention body, and the two places where ELMUR uses it."""
+"""The three attentions of a layer, each with its projections absorbed into fewer products.
+
+A logit (W_q x)(W_k y) is x (W_q^T W_k) y: a product of two projections can be taken once per update
+of the weights and be applied to one side only (weight absorption, DeepSeek-V2, arXiv:2405.04434,
+section 2.1.2). Here that side is the memory slot, of which there are fewer than tokens: a token is
+never projected for mem2tok and tok2mem, and a slot's part lasts until the slot is written again.
+"""
 
 from typing import NamedTuple
 
@@ -6,48 +12,20 @@ import torch
 from torch import Tensor, nn
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
-    """Scaled dot-product attention with additive logits.
-
-    Args:
-        query: (..., H, Q, d/H).
-        key: (..., H, K, d/H).
-        value: (..., H, K, d/H).
-        bias: Added to the scaled logits, broadcastable to (..., H, Q, K).
-
-    Returns:
-        (..., Q, d), heads merged.
-    """
-    logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2) + bias
-    mixed = logits.softmax(dim=-1) @ value  # (..., H, Q, d/H)
-    return mixed.transpose(-2, -3).flatten(-2)
-
-
-def split_heads(x: Tensor, n_heads: int, parts: int) -> tuple[Tensor, ...]:
-    """(..., T, parts * d) -> `parts` tensors of (..., H, T, d/H), by one copy."""
-    x = x.unflatten(-1, (parts, n_heads, -1)).movedim(-3, 0)  # (parts, ..., T, H, d/H)
-    return x.transpose(-2, -3).contiguous().unbind(0)
-
-
-class Past(NamedTuple):
-    """Keys and values of an open segment, to which a token is added per step.
+class Affine(NamedTuple):
+    """An affine map whose weight was derived from parameters.
 
     Attributes:
-        keys: (B, H, L, d/H).
-        values: (B, H, L, d/H).
-        phase: Place in the segment of each row's next token, (B,).
+        weight: (outputs, inputs).
+        bias: (outputs,).
     """
 
-    keys: Tensor
-    values: Tensor
-    phase: Tensor
+    weight: Tensor
+    bias: Tensor
 
-    def extend(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Puts a token's key and value, each (B, H, 1, d/H), into their place; returns all."""
-        rows = torch.arange(len(self.phase), device=self.phase.device)
-        self.keys[rows, :, self.phase] = key[:, :, 0]
-        self.values[rows, :, self.phase] = value[:, :, 0]
-        return self.keys, self.values
+    def __call__(self, x: Tensor) -> Tensor:
+        """Maps (..., inputs) to (..., outputs)."""
+        return nn.functional.linear(x, self.weight, self.bias)
 
 
 class DistanceBias(nn.Module):
@@ -66,11 +44,11 @@ class DistanceBias(nn.Module):
         self.table = nn.Parameter(torch.zeros(2 * reach + 2, n_heads))
 
     def forward(self, distance: Tensor, empty: Tensor) -> Tensor:
-        """Looks up (..., Q, K) integer distances, and whether the slot is empty: (..., H, Q, K)."""
+        """Looks up (..., T) integer distances, and whether the slot is empty: (..., H, T)."""
         row = (distance.clamp(-self.reach, self.reach) + self.reach).masked_fill(
             empty, 2 * self.reach + 1
         )
-        return nn.functional.embedding(row, self.table).movedim(-1, -3)
+        return nn.functional.embedding(row, self.table).transpose(-1, -2).contiguous()
 
 
 class SegmentAttention(nn.Module):
@@ -95,33 +73,56 @@ class SegmentAttention(nn.Module):
         self.position_bias = nn.Parameter(torch.zeros(n_heads, 1, head))  # v
         self.distance_keys = nn.Parameter(0.02 * torch.randn(n_heads, segment_length, head))  # r
 
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Tokens (..., T, d) to query, key and value, each (..., H, T, d/H)."""
-        query, key, value = split_heads(self.qkv(x), self.n_heads, 3)
-        return query, key, value
+    def absorb(self) -> Affine:
+        """The map from a token to q + u, k, v and its logits (q + v) r, (3 d + H L, d)."""
+        (query, key, value), bias = self.qkv.weight.chunk(3), self.qkv.bias
+        bias_q, bias_kv = bias.split([len(query), 2 * len(query)])
+        scale = self.content_bias.shape[-1] ** -0.5
+        r = self.distance_keys * scale
+        by_head = query.unflatten(0, (self.n_heads, -1))  # (H, d/H, d)
+        position = (r @ by_head).flatten(0, 1)  # (H L, d)
+        v = bias_q.unflatten(0, (self.n_heads, -1)) + self.position_bias.squeeze(1)
+        return Affine(
+            torch.cat([scale * query, key, value, position]),
+            torch.cat(
+                [
+                    scale * (bias_q + self.content_bias.flatten()),
+                    bias_kv,
+                    (r @ v[..., None]).flatten(),
+                ]
+            ),
+        )
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, distance: Tensor) -> Tensor:
+    def project(self, x: Tensor, absorbed: Affine) -> tuple[Tensor, Tensor]:
+        """Tokens (N, T, d) to query, key and value, (N, T, 3, H, d/H), and position logits.
+
+        The latter are (N, T, H, L), by distance; all logits are scaled.
+        """
+        d = x.shape[-1]
+        qkv, position = absorbed(x).split([3 * d, absorbed.bias.numel() - 3 * d], dim=-1)
+        heads = (self.n_heads, -1)
+        return qkv.unflatten(-1, (3, *heads)), position.unflatten(-1, heads)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, position: Tensor) -> Tensor:
         """Attends to the tokens at or before each query.
 
         Args:
-            query: (..., H, Q, d/H).
-            key: (..., H, L, d/H).
-            value: (..., H, L, d/H).
-            distance: Position of the query less that of the key, broadcastable to
-                (..., H, Q, L); negative where the key lies in the future.
+            query: (N H, Q, d/H).
+            key: (N H, L, d/H).
+            value: (N H, L, d/H).
+            position: Position logits, (N H, L, Q); minus infinity at a later key.
 
         Returns:
-            (..., Q, d).
+            (N, Q, d).
         """
-        scale = query.shape[-1] ** -0.5
-        by_distance = (query + self.position_bias) @ self.distance_keys.transpose(-1, -2) * scale
-        index = distance.clamp(min=0).expand_as(by_distance)
-        position = by_distance.gather(-1, index).masked_fill(distance < 0, float("-inf"))
-        return self.out(attend(query + self.content_bias, key, value, position))
+        # A softmax over a last axis of few entries is slow: keys come first.
+        share = torch.baddbmm(position, key, query.mT).softmax(dim=1)
+        mixed = torch.bmm(share.mT, value).unflatten(0, (-1, self.n_heads))  # (N, H, Q, d/H)
+        return self.out(mixed.transpose(1, 2).flatten(2))
 
 
 class CrossAttention(nn.Module):
-    """Attention between the token track and the memory track (mem2tok and tok2mem).
+    """The parameters of an attention between the token track and the memory track.
 
     Args:
         d_model: Width d.
@@ -135,12 +136,74 @@ class CrossAttention(nn.Module):
         self.key_value = nn.Linear(d_model, 2 * d_model)
         self.out = nn.Linear(d_model, d_model)
 
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What is attended to, (..., K, d), as keys and values, each (..., H, K, d/H)."""
-        key, value = split_heads(self.key_value(x), self.n_heads, 2)
-        return key, value
+    def _by_head(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """By head: query (H, d/H, d + 1), key and value (H, d/H, d), value's bias, out (H, d, d/H).
 
-    def forward(self, x: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
-        """Lets (..., Q, d) attend to projected keys and values; bias (..., H, Q, K)."""
-        (query,) = split_heads(self.query(x), self.n_heads, 1)
-        return self.out(attend(query, key, value, bias))
+        The query's last column is its bias; both are scaled. A bias of the keys adds the same to
+        all logits of a query and has no effect.
+        """
+        heads, scale = (self.n_heads, -1), (self.query.in_features // self.n_heads) ** -0.5
+        query = torch.cat([self.query.weight, self.query.bias[:, None]], dim=1) * scale
+        key, value = self.key_value.weight.chunk(2)
+        return (
+            query.unflatten(0, heads),
+            key.unflatten(0, heads),
+            value.unflatten(0, heads),
+            self.key_value.bias.chunk(2)[1].unflatten(0, heads)[..., None],
+            self.out.weight.unflatten(1, heads).movedim(1, 0),
+        )
+
+
+class Mem2Tok(CrossAttention):
+    """Tokens attend to the slots (equation 2)."""
+
+    def absorb(self) -> Affine:
+        """The map from a slot to its view, (H (2 d + 1), d)."""
+        query, key, value, value_bias, out = self._by_head()
+        d = self.query.in_features
+        logit = query.mT @ key  # (H, d + 1, d)
+        mixed = out @ value  # (H, d, d)
+        # The shares of a head add up to 1: the output's bias may travel with the slots.
+        bias = (out @ value_bias).squeeze(-1) + self.out.bias / self.n_heads  # (H, d)
+        return Affine(
+            torch.cat([logit, mixed], dim=1).flatten(0, 1),
+            nn.functional.pad(bias, (d + 1, 0)).flatten(),
+        )
+
+    def view(self, slots: Tensor, absorbed: Affine) -> Tensor:
+        """What tokens see of slots (..., d): (..., H, 2 d + 1).
+
+        Per head: the vector and the constant of its logits, and what it adds to a token.
+        """
+        return absorbed(slots).unflatten(-1, (self.n_heads, -1))
+
+    def forward(self, x: Tensor, views: Tensor, bias: Tensor) -> Tensor:
+        """Tokens (B, T, d) attend to views (B, M, H, 2 d + 1); bias (B, M, H, T)."""
+        d = x.shape[-1]
+        logit, constant, mixed = views.flatten(1, 2).split([d, 1, d], dim=-1)  # (B, M H, ...)
+        logits = torch.baddbmm(bias.flatten(1, 2) + constant, logit, x.mT)  # (B, M H, T)
+        share = logits.view_as(bias).softmax(dim=1).flatten(1, 2)
+        return torch.bmm(share.mT, mixed)
+
+
+class Tok2Mem(CrossAttention):
+    """A slot attends to the tokens of a segment (equation 4)."""
+
+    def absorb(self) -> tuple[Affine, Affine]:
+        """The maps from a slot to its queries, (H d, d), and from mixed tokens to it, (d, H d)."""
+        query, key, value, value_bias, out = self._by_head()
+        logit = key.mT @ query  # (H, d, d + 1)
+        mixed = (out @ value).movedim(0, 1).flatten(1)  # (d, H d)
+        return (
+            Affine(logit[..., :-1].flatten(0, 1), logit[..., -1].flatten()),
+            Affine(mixed, (out @ value_bias).sum(0).squeeze(-1) + self.out.bias),
+        )
+
+    def forward(
+        self, slot: Tensor, x: Tensor, bias: Tensor, absorbed: tuple[Affine, Affine]
+    ) -> Tensor:
+        """A slot (B, d) attends to tokens (B, L, d); bias (B, H, L)."""
+        to_query, to_slot = absorbed
+        query = to_query(slot).unflatten(-1, (self.n_heads, -1))  # (B, H, d)
+        share = torch.baddbmm(bias, query, x.mT).softmax(dim=-1)
+        return to_slot(torch.bmm(share, x).flatten(1))

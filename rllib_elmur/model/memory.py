@@ -1,5 +1,7 @@
 """What a write leaves in a slot: the LRU rule (paper, section 3.3), rounding, the gradient."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -45,13 +47,29 @@ class Rounding(nn.Module):
         super().__init__()
         self.spacing = 1 if levels % 2 else 2
         self.high = (levels - 1) * self.spacing / 2
-        self.offset = 0.0 if levels % 2 else 1.0
 
     def forward(self, x: Tensor) -> Tensor:
         """Rounds (..., d)."""
-        clamped = x.clamp(-self.high, self.high)
-        grid = ((clamped - self.offset) / self.spacing).round() * self.spacing + self.offset
-        return grid.detach() + (clamped - clamped.detach())
+        return _StraightThrough.apply(x, self.spacing, self.high)
+
+
+class _StraightThrough(torch.autograd.Function):
+    """Clamping and rounding with the gradient of the clamping alone."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, spacing: int, high: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.high = high
+        clamped = x.clamp(-high, high)
+        if spacing == 1:
+            return clamped.round_()
+        # An odd integer is the middle between two even ones.
+        return clamped.div_(2).floor_().mul_(2).add_(1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (x,) = ctx.saved_tensors
+        return gradients[0] * (x.abs() <= ctx.high), None, None
 
 
 class Detach(nn.Module):

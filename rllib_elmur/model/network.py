@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from rllib_elmur.config import ELMURConfig
 from rllib_elmur.model.elmur import ELMUR
 from rllib_elmur.model.encoder import build_encoder
-from rllib_elmur.model.state import Cache, State
+from rllib_elmur.model.live import LiveBatch
+from rllib_elmur.model.state import State
 
 
 class PolicyNetwork(nn.Module):
@@ -29,7 +30,7 @@ class PolicyNetwork(nn.Module):
         # A nearly uniform first policy: PPO's first updates then depend on reward, not on chance.
         nn.init.orthogonal_(self.pi.weight, gain=0.01)
         nn.init.zeros_(self.pi.bias)
-        self._live: tuple[State | None, Cache | None] = None, None
+        self._live: tuple[State | None, LiveBatch | None] = None, None
 
     def forward(
         self, observation: Any, state: State, lengths: Tensor | None = None
@@ -48,27 +49,31 @@ class PolicyNetwork(nn.Module):
         return self.elmur(self.encoder(observation), state, lengths)
 
     @torch.no_grad()
-    def act(self, observation: Any, state: State) -> tuple[Tensor, State]:
+    def act(self, observation: Any, state: State | LiveBatch) -> tuple[Tensor, State | LiveBatch]:
         """The same without gradient, for acting.
 
         A caller that hands back the state of the last call, the very tensors, for one more
-        observation goes on with that call's cache; any other state is served without one.
+        observation goes on where that call stopped; any other state is served from its tokens.
 
         Args:
             observation: Tensors of (B, T, *space), nested as the space is.
-            state: The state before the first observation; it must not be written in place.
+            state: The state before the first observation; it must not be written in place. Or a
+                live batch (`ELMUR.live`), which takes one observation (T = 1) and is advanced.
 
         Returns:
             Features (B, T, d) and the state after the last observation.
         """
         tokens = self.encoder(observation)
-        last, cache = self._live
+        if isinstance(state, LiveBatch):
+            return state.step(tokens[:, 0])[:, None], state
+        last, live = self._live
         continues = last is not None and all(a is b for a, b in zip(last, state, strict=True))
         if continues and tokens.shape[1] == 1:
-            y, state, cache = self.elmur.step(tokens[:, 0], state, cache)
-            features = y[:, None]
+            live = live or self.elmur.live(state)
+            features = live.step(tokens[:, 0])[:, None]
+            state = live.state(range(len(tokens)))
         else:
             features, state = self.elmur(tokens, state)
-            cache = None
-        self._live = state, cache
+            live = None
+        self._live = state, live
         return features, state

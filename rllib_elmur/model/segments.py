@@ -77,6 +77,14 @@ class Packing(NamedTuple):
         place = begin + torch.arange(segment_length, device=tokens.device)
         return self._at(tokens, place) * (place < self.filled[:, None])[..., None]
 
+    def pick(self, entries: list[Tensor], index: Tensor) -> Tensor:
+        """Entries `index` (B, M) of each row, (B, M, d).
+
+        An entry is (rows, d) and holds the rows that reach it, in packing order.
+        """
+        first = torch.tensor([0, *map(len, entries)], device=index.device).cumsum(0)
+        return torch.cat(entries)[first[index] + self.rank[:, None]]
+
     def _at(self, packed: Tensor, place: Tensor) -> Tensor:
         """What lies at `place` (B, P) of each row; anything where the row has no such place."""
         n_packed, segment_length = packed.shape[:2]
@@ -87,52 +95,56 @@ class Packing(NamedTuple):
         return _take(packed, index, place % segment_length)
 
 
-class Ring(NamedTuple):
-    """Which slot each segment writes, and how far every token is from every slot.
+class Queue(NamedTuple):
+    """The memory of a layer as a queue, and how far every token is from what it reads.
 
-    With slots in LRU order (see `lru_order`), segment s of a call writes slot s mod M: a write
-    makes its slot the most recent one. So all follows from the anchors at the call's start.
+    A write makes its slot the most recent one, so with slots in LRU order segment s of a call
+    writes slot s mod M: LRU is first in, first out. Entries of the queue are the M slots at the
+    call's start, then what each segment writes. Segment s reads entries s to s + M - 1 and turns
+    entry s, the oldest, into entry s + M.
 
     Attributes:
         order: Slots in LRU order, (B, n, M).
-        distance: Token position less slot anchor, slots in LRU order, (N, n, L, M).
-        empty: Whether the slot is empty when the segment is read, (N, n, M).
+        distance: Token position less anchor of the entries that are read, (N, n, M, L).
+        empty: Whether such an entry is an empty slot, (N, n, M).
+        last: Which entry each slot holds after the row's last segment, (B, n, M).
+        anchors: Its anchor, (B, n, M).
     """
 
     order: Tensor
     distance: Tensor
     empty: Tensor
+    last: Tensor
+    anchors: Tensor
 
     @classmethod
-    def of(cls, state: State, packing: Packing) -> "Ring":
-        """The ring of a call that begins at `state`."""
+    def of(cls, state: State, packing: Packing) -> "Queue":
+        """The queues of a call that begins at `state`."""
         segment_length, n_slots = state.segment.shape[1], state.anchors.shape[-1]
         device = state.anchors.device
         order = lru_order(state.anchors)
-        anchors = state.anchors.gather(-1, order)
         begin = (state.clock - packing.phase)[:, None, None]  # where the first segment begins
-        segment = packing.segment[:, None, None]  # (N, n, M) from here on
-        writer = last_writer(segment, torch.arange(n_slots, device=device), n_slots)
-        relative = torch.where(
-            writer >= 0, (writer + 1) * segment_length - 1, (anchors - begin)[packing.row]
-        )  # anchors, counted from the first segment's start
-        empty = (writer < 0) & (anchors < 0)[packing.row]
-        token = torch.arange(segment_length, device=device)[:, None]
-        position = segment[..., None] * segment_length + token  # (N, 1, L, 1)
-        return cls(order, position - relative[:, :, None], empty)
-
-    def final_anchors(self, state: State, packing: Packing) -> Tensor:
-        """The anchors after each row's completed segments, (B, n, M)."""
-        segment_length, n_slots = state.segment.shape[1], state.anchors.shape[-1]
-        begin = (state.clock - packing.phase)[:, None, None]
+        # Anchors are counted from there: those at the start, and of what segment s writes.
+        anchors = state.anchors.gather(-1, order) - begin  # (B, n, M)
+        segment = packing.segment[:, None, None]
+        entry = segment + torch.arange(n_slots, device=device)  # (N, 1, M)
+        written = (entry - n_slots + 1) * segment_length - 1
+        at_start = entry.expand(-1, anchors.shape[1], -1).clamp(max=n_slots - 1)
+        at_start = anchors[packing.row].gather(-1, at_start)
+        first = entry < n_slots
+        token = torch.arange(segment_length, device=device)
+        position = segment[..., None] * segment_length + token  # (N, 1, 1, L)
         n_complete = (packing.filled // segment_length)[:, None, None]
-        writer = last_writer(n_complete, self.order.argsort(dim=-1), n_slots)
-        return torch.where(writer >= 0, begin + (writer + 1) * segment_length - 1, state.anchors)
-
-
-def last_writer(segment: Tensor, slot: Tensor, n_slots: int) -> Tensor:
-    """The last segment before `segment` that wrote `slot` (by LRU order); negative if none did."""
-    return (segment - 1 - slot).div(n_slots, rounding_mode="floor") * n_slots + slot
+        last = n_complete + (order.argsort(dim=-1) - n_complete) % n_slots
+        return cls(
+            order=order,
+            distance=position - torch.where(first, at_start, written)[..., None],
+            empty=first & (at_start < -begin[packing.row]),
+            last=last,
+            anchors=torch.where(
+                last < n_slots, state.anchors, begin + (last - n_slots + 1) * segment_length - 1
+            ),
+        )
 
 
 def _take(x: Tensor, row: Tensor, index: Tensor) -> Tensor:

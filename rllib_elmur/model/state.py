@@ -1,4 +1,4 @@
-"""What travels between calls (State) and what is derived from it (Cache)."""
+"""What travels between calls."""
 
 from typing import NamedTuple
 
@@ -43,25 +43,3 @@ class State(NamedTuple):
             clock=torch.zeros(batch_size, dtype=torch.int64, device=like.device),
             segment=like.new_zeros(batch_size, segment_length, d_model),
         )
-
-
-class Cache(NamedTuple):
-    """What the step schedule keeps from one token to the next; never part of the stored state.
-
-    It depends on the weights, so `version` records those it was computed with.
-
-    Attributes:
-        keys: Self-attention keys of the open segment, (n, B, H, L, d/H).
-        values: Self-attention values of the open segment, (n, B, H, L, d/H).
-        outputs: What each layer made of the open segment's tokens, (n, B, L, d).
-        memory_keys: Keys of the memory slots, (n, B, H, M, d/H).
-        memory_values: Values of the memory slots, (n, B, H, M, d/H).
-        version: Stamp of the weights.
-    """
-
-    keys: Tensor
-    values: Tensor
-    outputs: Tensor
-    memory_keys: Tensor
-    memory_values: Tensor
-    version: int

@@ -107,25 +107,26 @@ def content(config, generator):
     return values[torch.randint(len(values), (config.d_model,), generator=generator)]
 
 
-def run_steps(model, x, state, cache=None, keep_cache=True):
-    """The step schedule over (B, T, d)."""
-    outputs = []
+def run_steps(model, x, state, live=None, keep=True):
+    """The step schedule over (B, T, d), with a live batch or from `state`; returns it, too."""
+    outputs, live = [], live or model.live(state)
     for t in range(x.shape[1]):
-        y, state, cache = model.step(x[:, t], state, cache if keep_cache else None)
-        outputs.append(y)
-    return torch.stack(outputs, dim=1), state, cache
+        if not keep:
+            live = model.live(live.state(range(len(x))))
+        outputs.append(live.step(x[:, t]))
+    return torch.stack(outputs, dim=1), live.state(range(len(x))), live
 
 
 def run_pieces(model, x, state, pieces):
     """Runs (B, T, d) in pieces, each a (length, way): forward, step, or step without its cache."""
-    outputs, start, cache = [], 0, None
+    outputs, start, live = [], 0, None
     with torch.no_grad():
         for length, way in pieces:
             piece = x[:, start : start + length]
             if way == "forward":
-                (y, state), cache = model(piece, state), None
+                (y, state), live = model(piece, state), None
             else:
-                y, state, cache = run_steps(model, piece, state, cache, way == "step")
+                y, state, live = run_steps(model, piece, state, live, way == "step")
             outputs.append(y)
             start += length
     return torch.cat(outputs, dim=1), state

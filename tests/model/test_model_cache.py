@@ -10,6 +10,7 @@ from model_cases import (
     build,
     deviation,
     examples,
+    row_of,
     run_steps,
     seeds,
     shake,
@@ -27,23 +28,50 @@ from model_cases import (
     clocks=st.lists(st.integers(0, 100), min_size=1, max_size=3),
     n_tokens=st.integers(1, 25),
 )
-def test_a_cache_rebuilt_at_each_step_equals_the_kept_one(options, seed, clocks, n_tokens):
+def test_a_live_batch_made_anew_at_each_step_equals_the_kept_one(options, seed, clocks, n_tokens):
     model = build(seed, memory_levels=5, **options)
     x, state = tokens(model, len(clocks), n_tokens, seed=seed), state_at(model, clocks, seed)
     kept, kept_state, _ = run_steps(model, x, state)
-    rebuilt, rebuilt_state, _ = run_steps(model, x, state, keep_cache=False)
+    rebuilt, rebuilt_state, _ = run_steps(model, x, state, keep=False)
     assert deviation(kept, rebuilt) < 1e-9
     assert state_deviation(kept_state, rebuilt_state) < 1e-9
 
 
-def test_a_kept_cache_is_used_and_not_rebuilt():
+@examples(25)
+@given(
+    options=sizes,
+    seed=seeds,
+    clocks=st.lists(st.integers(0, 100), min_size=3, max_size=3),
+    resets=st.lists(st.sets(st.integers(0, 2)), min_size=1, max_size=25),
+)
+def test_a_row_that_is_reset_starts_an_episode_and_leaves_the_others_alone(
+    options, seed, clocks, resets
+):
+    model = build(seed, memory_levels=5, **options)
+    x, state = tokens(model, 3, len(resets), seed=seed), state_at(model, clocks, seed)
+    live = model.live(state)
+    rows = [model.live(row_of(state, b)) for b in range(3)]
+    for t, reset in enumerate(resets):
+        if reset:
+            live.reset(sorted(reset))
+        for b in reset:
+            rows[b] = model.live(model.initial_state())
+        expected = torch.cat([row.step(x[b : b + 1, t]) for b, row in enumerate(rows)])
+        assert deviation(live.step(x[:, t]), expected) < 1e-9
+    for b, row in enumerate(rows):
+        assert state_deviation(live.state([b]), row.state([0])) < 1e-9
+
+
+def test_what_a_live_batch_keeps_is_used():
     model = build(n_layers=2, memory_slots=2, segment_length=5)
-    _, state, cache = run_steps(model, tokens(model, 2, 8), state_at(model, [0, 3]))
-    spoiled = cache._replace(values=cache.values + 1.0)
+    _, state, live = run_steps(model, tokens(model, 2, 8), state_at(model, [0, 3]))
+    spoiled = copy.deepcopy(live)
+    spoiled._keys_values += 1.0
+    spoiled._elmur, spoiled._version = model, model.weights_version()
     x = tokens(model, 2, seed=1)
-    fresh = model.step(x, state, None)[0]
-    assert deviation(model.step(x, state, cache)[0], fresh) < 1e-9
-    assert deviation(model.step(x, state, spoiled)[0], fresh) > 1e-3
+    fresh = model.live(state).step(x)
+    assert deviation(live.step(x), fresh) < 1e-9
+    assert deviation(spoiled.step(x), fresh) > 1e-3
 
 
 def optimizer_step(optimizer):
@@ -79,19 +107,17 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 @pytest.mark.parametrize("clocks", [[2, 2], [0, 3], [4, 1]])
-def test_a_cache_is_dropped_when_the_weights_change_in_the_middle_of_a_segment(change, clocks):
+def test_what_is_derived_goes_when_the_weights_change_in_the_middle_of_a_segment(change, clocks):
     model = build(n_layers=2, memory_slots=2, segment_length=5)
-    _, state, cache = run_steps(model, tokens(model, 2, 13), state_at(model, clocks))
+    _, state, live = run_steps(model, tokens(model, 2, 13), state_at(model, clocks))
+    before = copy.deepcopy(live)
     change(model)
     x = tokens(model, 2, 9, seed=1)
-    expected, expected_state, _ = run_steps(model, x, state, keep_cache=False)
-    # What the old cache would have done to the outputs: the test can fail.
-    stale = cache._replace(
-        version=model._weights_version(),
-        **{name: getattr(cache, name).clone() for name in cache._fields if name != "version"},
-    )
-    assert deviation(run_steps(model, x, state, stale)[0], expected) > 1e-3
-    outputs, new_state, _ = run_steps(model, x, state, cache)
+    expected, expected_state, _ = run_steps(model, x, state, keep=False)
+    # What stale keys and values would have done to the outputs: the test can fail.
+    before._elmur, before._version = model, model.weights_version()
+    assert deviation(run_steps(model, x, state, before)[0], expected) > 1e-3
+    outputs, new_state, _ = run_steps(model, x, state, live)
     assert deviation(outputs, expected) < 1e-12
     assert state_deviation(new_state, expected_state) < 1e-12
     with torch.no_grad():
@@ -99,16 +125,42 @@ def test_a_cache_is_dropped_when_the_weights_change_in_the_middle_of_a_segment(c
     assert deviation(outputs, whole) < 1e-9
 
 
+def test_a_reset_after_a_change_of_weights_starts_from_the_new_memory():
+    model = build(n_layers=2, memory_slots=2, segment_length=5)
+    _, _, live = run_steps(model, tokens(model, 2, 13), state_at(model, [2, 4]))
+    shake(model)
+    live.reset([0, 1])
+    x = tokens(model, 2, seed=1)
+    assert deviation(live.step(x), model.live(model.initial_state(2)).step(x)) < 1e-12
+
+
 def test_stepping_makes_no_graph_and_holds_no_gradient():
     model = build(n_layers=1, memory_slots=1, segment_length=3)
-    y, state, cache = model.step(tokens(model, 2), model.initial_state(2))
+    y, state, live = run_steps(model, tokens(model, 2, 4), model.initial_state(2))
     assert not y.requires_grad
-    assert not any(part.requires_grad for part in (*state, *cache[:-1]))
+    assert not any(part.requires_grad for part in state)
+    assert not any(part.requires_grad for part in tensors(live).values())
 
 
-def test_the_cache_does_not_grow_with_the_episode():
+def test_a_live_batch_does_not_grow_with_the_episode():
     model = build(n_layers=2, memory_slots=2, segment_length=3)
-    _, state, cache = run_steps(model, tokens(model, 1, 2), model.initial_state(1))
-    _, later_state, later = run_steps(model, tokens(model, 1, 50), state, cache)
-    assert [part.shape for part in cache[:-1]] == [part.shape for part in later[:-1]]
+    _, state, live = run_steps(model, tokens(model, 1, 2), model.initial_state(1))
+    shapes = {name: part.shape for name, part in tensors(live).items()}
+    _, later_state, later = run_steps(model, tokens(model, 1, 50), state, live)
+    assert later is live
+    assert shapes == {name: part.shape for name, part in tensors(live).items()}
     assert [part.shape for part in state] == [part.shape for part in later_state]
+
+
+def test_a_batch_made_in_inference_mode_goes_on_outside_of_it():
+    model = build(n_layers=2, memory_slots=2, segment_length=3)
+    x = tokens(model, 1, 9)
+    with torch.inference_mode():
+        _, state, live = run_steps(model, x[:, :4], model.initial_state(1))
+    outputs, _, _ = run_steps(model, x[:, 4:], state, live)
+    with torch.no_grad():
+        assert deviation(outputs, model(x, model.initial_state(1))[0][:, 4:]) < 1e-9
+
+
+def tensors(live):
+    return {name: value for name, value in vars(live).items() if isinstance(value, torch.Tensor)}
