@@ -19,6 +19,8 @@ from rllib_elmur.experiments.environment import check_environment
 from rllib_elmur.experiments.problems import UserError, nearest
 from rllib_elmur.experiments.search import is_search
 from rllib_elmur.experiments.yaml_lines import KeyPath, Source
+from rllib_elmur.plugin.module import ELMURTorchRLModule
+from rllib_elmur.plugin.use import use_elmur, use_vector_form
 
 # Keys that RLlib keeps under a private name, so that only these methods set them. Which method
 # takes which key differs between versions; the first that does is the one that is not deprecated.
@@ -71,6 +73,10 @@ def config_of(
             _method_of(config, key)(**{key: value})
         if module is not None:
             _set_module(source, (*path, "rl_module_spec"), config, module)
+        if "gym_env_vectorize_mode" in settings:
+            config.gym_env_vectorize_mode = settings["gym_env_vectorize_mode"]
+        else:
+            use_vector_form(config)
     except (ValueError, TypeError) as error:
         raise _located(source, name, content, error) from error
     if config.env is None:
@@ -174,9 +180,6 @@ def _check_names(source: Source, path: KeyPath, content: dict[str, Any], valid: 
 
 
 def _set_module(source: Source, path: KeyPath, config: AlgorithmConfig, spec: Any) -> None:
-    from rllib_elmur.plugin.module import ELMURTorchRLModule
-    from rllib_elmur.plugin.use import use_elmur
-
     _require_mapping(source, path, spec)
     _check_names(source, path, spec, ["module_class", "model_config", "catalog_class"])
     if "module_class" not in spec:

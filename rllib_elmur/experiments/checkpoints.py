@@ -19,6 +19,7 @@ _DEFAULT_PIECES = (
     "AddStatesFromEpisodesToBatch",
     "BatchIndividualItems",
     "NumpyToTensor",
+    "BatchToModule",
 )
 
 

@@ -46,6 +46,8 @@ class LiveBatch:
         hidden = torch.from_numpy(self._age[:, None] > token[:, None])  # (places, phases, L)
         self._hidden = like.new_zeros(hidden.shape).masked_fill_(hidden.to(like.device), -torch.inf)
         self._place = 0
+        # What the last step's writes replaced: slots, their anchors, their contents.
+        self._overwritten: tuple[np.ndarray, np.ndarray, list[Tensor]] | None = None
         rows, phase = np.arange(n_rows)[:, None], (self.clock % self._length)[:, None]
         open_token = self._index(rows), self._index(phase - self._age[0])
         self._tokens = like[open_token]  # (B, L, d), along the ring as all of the following
@@ -61,6 +63,7 @@ class LiveBatch:
     def step(self, x: Tensor) -> Tensor:
         """Advances every row by a token, (B, d); returns the outputs, (B, d)."""
         self._refresh()
+        self._overwritten = None
         self._tokens[:, self._place] = x
         y = self._run_token(x, self._place, self.clock)
         self.clock += 1
@@ -84,15 +87,37 @@ class LiveBatch:
 
     def state(self, rows: Sequence[int]) -> State:
         """The state of some rows, in tensors of its own."""
-        index, clock = self._index(rows), self.clock[rows]
+        return self._extract(rows, self.clock, self._place, self._anchors, self._memory)
+
+    @torch.inference_mode(False)
+    def state_before(self, rows: Sequence[int]) -> State:
+        """The state of some rows before the last step."""
+        anchors, memory = self._anchors, self._memory
+        if self._overwritten is not None:
+            slot, old_anchors, old_memory = self._overwritten
+            anchors, memory = anchors.copy(), memory.clone()
+            np.put_along_axis(anchors, slot, old_anchors, 1)
+            for layer, at, old in zip(memory, self._index(slot), old_memory, strict=True):
+                layer.index_copy_(0, at, old)
+        return self._extract(
+            rows, self.clock - 1, (self._place - 1) % self._length, anchors, memory
+        )
+
+    def _extract(
+        self,
+        rows: Sequence[int],
+        clock: np.ndarray,
+        place: int,
+        anchors: np.ndarray,
+        memory: Tensor,
+    ) -> State:
+        index, clock = self._index(rows), clock[rows]
         phase, token = (clock % self._length)[:, None], np.arange(self._length)
-        by_row = (len(self._anchors), len(self.clock), self._slots)
-        anchors = self._anchors.reshape(by_row)[:, rows].swapaxes(0, 1)
+        by_row = len(self.clock), self._slots
+        anchors = anchors.reshape(-1, *by_row)[:, rows].swapaxes(0, 1)
         empty = self._index(anchors < 0)[..., None]
-        segment = self._tokens[
-            index[:, None], self._index((self._place - phase + token) % self._length)
-        ]
-        memory = self._memory.unflatten(1, by_row[1:])[:, index].transpose(0, 1)
+        segment = self._tokens[index[:, None], self._index((place - phase + token) % self._length)]
+        memory = memory.unflatten(1, by_row)[:, index].transpose(0, 1)
         return State(
             memory=memory.masked_fill(empty, 0.0),
             anchors=self._index(anchors.copy()),
@@ -131,13 +156,16 @@ class LiveBatch:
         position = self.clock[rows, None] - 1 - self._age[self._place]
         bias = self._bias(anchor - position, anchor < 0).mT  # (n, R, H, L)
         empty, index, at = self._index(anchor < 0), self._index(rows), self._index(slot)
+        contents = []
         for i, layer in enumerate(self._elmur.layers):
             old = self._memory[i].index_select(0, at[i])
+            contents.append(old)
             h = self._outputs[i].index_select(0, index)
             new = layer.write(h, old, empty[i], bias[i], self._absorbed[i])
             self._memory[i].index_copy_(0, at[i], new)
             self._views[i].index_copy_(0, at[i], layer.view(new, self._absorbed[i]))
-        np.put_along_axis(self._anchors, slot, self.clock[rows] - 1, 1)
+        self._overwritten = slot, anchor.squeeze(-1), contents
+        np.put_along_axis(self._anchors, slot, self.clock[rows][None] - 1, 1)
 
     def _bias(self, distance: np.ndarray, empty: np.ndarray) -> Tensor:
         """All layers' logits of distances, (n, ...) to (n, ..., H)."""

@@ -2,19 +2,27 @@
 
 from typing import Any
 
+import numpy as np
 from ray.rllib.core.columns import Columns
 from torch import Tensor
 
+from rllib_elmur.model.live import LiveBatch
 from rllib_elmur.model.state import State
 
+# The column of an episode's extra model outputs that holds snapshots of the state. An item is None
+# or a pair, of the state before the time step and the state after it, either of which may be None.
+SNAPSHOTS = "state_snapshots"
 
-def state_from(batch: dict[str, Any]) -> State:
+
+def state_from(batch: dict[str, Any]) -> State | LiveBatch:
     """The state in a batch's STATE_IN column.
 
     Raises:
         ValueError: If the column is missing or not ELMUR's.
     """
     columns = batch.get(Columns.STATE_IN)
+    if isinstance(columns, LiveBatch):
+        return columns
     if not isinstance(columns, dict) or set(columns) != set(State._fields):
         found = sorted(columns) if isinstance(columns, dict) else columns
         raise ValueError(
@@ -35,3 +43,63 @@ def lengths_from(batch: dict[str, Any]) -> Tensor | None:
 def state_column(state: State) -> dict[str, Tensor]:
     """The state as RLlib stores it: a dict of tensors."""
     return state._asdict()
+
+
+def pack_rows(state: State, rounded: bool) -> list[bytes]:
+    """A snapshot of each row of a state.
+
+    Args:
+        state: The state.
+        rounded: Whether its memory consists of small integers (`memory_levels`).
+    """
+    clock = state.clock.numpy(force=True)
+    anchors = state.anchors.numpy(force=True)
+    memory = state.memory.numpy(force=True).astype(np.int8 if rounded else np.float32)
+    segment = state.segment.numpy(force=True).astype(np.float32)
+    phase = clock % segment.shape[1]
+    return [
+        b"".join(part.tobytes() for part in (c, a, m, s[:p]))
+        for c, a, m, s, p in zip(clock, anchors, memory, segment, phase, strict=True)
+    ]
+
+
+def unpack_rows(snapshots: list[bytes | None], like: State, rounded: bool) -> dict[str, np.ndarray]:
+    """A STATE_IN column of snapshots; an episode's initial state where there is None.
+
+    Args:
+        snapshots: From `pack_rows`.
+        like: The initial state of one row.
+        rounded: As for `pack_rows`.
+    """
+    columns = {
+        name: np.repeat(value.numpy(force=True), len(snapshots), axis=0)
+        for name, value in like._asdict().items()
+    }
+    n_anchors = like.anchors.numel()
+    memory_type = np.dtype(np.int8 if rounded else np.float32)
+    memory_end = 8 + 8 * n_anchors + like.memory.numel() * memory_type.itemsize
+    for row, snapshot in enumerate(snapshots):
+        if snapshot is None:
+            continue
+        integers = np.frombuffer(snapshot, np.int64, 1 + n_anchors)
+        memory = np.frombuffer(snapshot[8 + 8 * n_anchors : memory_end], memory_type)
+        tokens = np.frombuffer(snapshot[memory_end:], np.float32)
+        tokens = tokens.reshape(-1, like.segment.shape[-1])
+        columns["clock"][row] = integers[0]
+        columns["anchors"][row] = integers[1:].reshape(like.anchors.shape[1:])
+        columns["memory"][row] = memory.reshape(like.memory.shape[1:])
+        columns["segment"][row, : len(tokens)] = tokens
+    return columns
+
+
+def snapshot_column(pairs: list[tuple[bytes | None, bytes | None] | None]) -> list[np.ndarray]:
+    """Pairs as items that RLlib's episodes cut, slice, stack and ship like any other."""
+    column = [_NO_SNAPSHOT] * len(pairs)
+    for i, pair in enumerate(pairs):
+        if pair is not None:
+            column[i] = np.empty((), dtype=object)
+            column[i][()] = pair
+    return column
+
+
+_NO_SNAPSHOT = np.array(None, dtype=object)

@@ -95,13 +95,13 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
 
     @override(TorchRLModule)
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        """Acts on observations (B, T, ...), T >= 1, from STATE_IN (B, ...)."""
+        """Acts on observations (B, T, ...) from STATE_IN, a state (B, ...) or a live batch."""
         features, state = self.network.act(batch[Columns.OBS], state_from(batch))
         _require_finite(features, batch[Columns.OBS], self._environment)
-        return {
-            Columns.ACTION_DIST_INPUTS: self.network.pi(features),
-            Columns.STATE_OUT: state_column(state),
-        }
+        outputs: dict[str, Any] = {Columns.ACTION_DIST_INPUTS: self.network.pi(features)}
+        if isinstance(state, State):  # a live batch has been advanced in place
+            outputs[Columns.STATE_OUT] = state_column(state)
+        return outputs
 
     @override(RLModule)
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:

@@ -8,6 +8,9 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.tune.search.sample import Domain
 
 from rllib_elmur.config import ELMURConfig
+from rllib_elmur.envs import ENVIRONMENTS
+from rllib_elmur.plugin.connectors import with_snapshots
+from rllib_elmur.plugin.env_runner import ELMUREnvRunner
 from rllib_elmur.plugin.learner import stable_learner
 from rllib_elmur.plugin.module import ENVIRONMENT, ELMURTorchRLModule
 from rllib_elmur.plugin.previous import with_previous
@@ -47,7 +50,15 @@ def use_elmur(config: AlgorithmConfig, **options: Any) -> AlgorithmConfig:
     config.env_runners(
         env_to_module_connector=with_previous(config._env_to_module_connector, options)
     )
-    config.learners(learner_class=stable_learner(config.learner_class))
+    config.learners(
+        learner_class=stable_learner(config.learner_class),
+        learner_connector=with_snapshots(config._learner_connector),
+    )
+    if config.env_runner_cls is None and not config.is_multi_agent:
+        config.env_runners(env_runner_cls=ELMUREnvRunner)
+    # A choice made with the enum, or after this call, stands.
+    if config.gym_env_vectorize_mode == "sync":
+        use_vector_form(config)
     # RLlib lays the spec's options over the config's. Tune searches in the config only, and RLlib's
     # offline data pipeline reads `max_seq_len` there.
     fixed = {"max_seq_len": elmur.max_seq_len} | fixed
@@ -59,6 +70,12 @@ def use_elmur(config: AlgorithmConfig, **options: Any) -> AlgorithmConfig:
     )
     model_config = {"max_seq_len": fixed["max_seq_len"]} | searched
     return config.rl_module(rl_module_spec=spec, model_config=model_config)
+
+
+def use_vector_form(config: AlgorithmConfig) -> None:
+    """Gives this package's environments their own vector form, for which RLlib never asks."""
+    if config.env in ENVIRONMENTS:
+        config.env_runners(gym_env_vectorize_mode="vector_entry_point")
 
 
 def _is_search_space(value: Any) -> bool:

@@ -1,0 +1,280 @@
+"""Sparse state: episodes run on a live batch, and only rows of a train batch get snapshots of it.
+
+RLlib stores STATE_OUT at every time step and un-batches and re-batches all columns on the way from
+module to environment and back. Here the state stays in one `LiveBatch` between steps, and a
+snapshot is taken where a row of a train batch begins, which is every `max_seq_len` steps of a
+rollout fragment.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tree
+from ray.rllib.connectors.common import AddTimeDimToBatchAndZeroPad
+from ray.rllib.connectors.connector_v2 import ConnectorV2
+from ray.rllib.connectors.learner import (
+    AddColumnsFromEpisodesToTrainBatch,
+    AddObservationsFromEpisodesToBatch,
+)
+from ray.rllib.connectors.module_to_env import GetActions
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
+from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
+from ray.rllib.utils.annotations import override
+from ray.rllib.utils.numpy import convert_to_numpy
+from ray.rllib.utils.spaces.space_utils import batch as stack
+from ray.rllib.utils.spaces.space_utils import (
+    clip_action,
+    get_base_struct_from_space,
+    unbatch,
+    unsquash_action,
+)
+from ray.rllib.utils.torch_utils import convert_to_torch_tensor
+
+from rllib_elmur.model.live import LiveBatch
+from rllib_elmur.plugin.columns import SNAPSHOTS, pack_rows, snapshot_column, unpack_rows
+
+MASKED_STEPS = "num_env_steps_masked_without_state"
+_LIVE = "elmur_live_batch"  # in the data that the pipelines of an env runner share
+
+
+class BatchToModule(ConnectorV2):
+    """Env-to-module piece: observations and the live batch as one batch for the module.
+
+    It stands for RLlib's default pieces AddObservationsFromEpisodesToBatch to NumpyToTensor.
+    """
+
+    device: Any = None
+
+    @override(ConnectorV2)
+    def __call__(
+        self, *, rl_module: Any, batch: dict[str, Any], episodes: list[Any], **kwargs: Any
+    ) -> dict[str, Any]:
+        """Builds the module's input of shape (B, T = 1, ...); row i is episode i."""
+        columns = {name: _items(column) for name, column in batch.items()}
+        if Columns.OBS not in columns:
+            columns[Columns.OBS] = [episode.get_observations(-1) for episode in episodes]
+        stacked = {name: stack(items) for name, items in columns.items()}
+        stacked = tree.map_structure(lambda x: x[:, None], stacked)
+        to_module = convert_to_torch_tensor(stacked, device=self.device)
+        shared_data = kwargs["shared_data"]
+        # Pieces of the user's behind the module find the batch as RLlib's pieces leave it.
+        shared_data["memorized_map_structure"] = [episode.id_ for episode in episodes]
+        shared_data["_added_single_ts_time_rank"] = True
+        to_module[Columns.STATE_IN] = _live_batch(rl_module, episodes, shared_data)
+        return to_module
+
+
+class BatchToEnv(ConnectorV2):
+    """Module-to-env piece: actions for the vector environment, columns for the episodes.
+
+    It stands for all of RLlib's default pieces.
+    """
+
+    def __init__(
+        self,
+        input_observation_space: Any = None,
+        input_action_space: Any = None,
+        *,
+        normalize_actions: bool = True,
+        clip_actions: bool = False,
+        **kwargs: Any,
+    ):
+        self._struct: Any = None
+        self._get_actions = GetActions()
+        super().__init__(input_observation_space, input_action_space, **kwargs)
+        self._to_bounds: Callable[[Any, Any], Any] | None = None
+        if normalize_actions or clip_actions:
+            self._to_bounds = unsquash_action if normalize_actions else clip_action
+
+    @override(ConnectorV2)
+    def recompute_output_action_space(self, input_observation_space: Any, input_action_space: Any):
+        """Actions keep their space."""
+        self._struct = get_base_struct_from_space(input_action_space)
+        return input_action_space
+
+    @override(ConnectorV2)
+    def __call__(
+        self, *, rl_module: Any, batch: dict[str, Any], episodes: list[Any], **kwargs: Any
+    ) -> dict[str, Any]:
+        """Makes columns that the env runner indexes by environment."""
+        to_env = self._get_actions(
+            rl_module=rl_module, batch=batch, episodes=episodes, explore=kwargs.get("explore")
+        )
+        to_env = convert_to_numpy(to_env)
+        to_env = tree.map_structure(lambda x: x[:, 0], to_env)
+        actions = to_env[Columns.ACTIONS]
+        for name, column in to_env.items():
+            if not isinstance(column, np.ndarray) and name != Columns.ACTIONS:
+                to_env[name] = unbatch(column)
+        if self._to_bounds is not None:
+            to_env[Columns.ACTIONS_FOR_ENV] = self._to_bounds(actions, self._struct)
+        to_env[SNAPSHOTS] = _snapshots(rl_module, episodes, kwargs["shared_data"])
+        return to_env
+
+
+class AddSnapshots(ConnectorV2):
+    """Module-to-env piece: the snapshots alone, between RLlib's pieces and the user's."""
+
+    @override(ConnectorV2)
+    def __call__(
+        self, *, rl_module: Any, batch: dict[str, Any], episodes: list[Any], **kwargs: Any
+    ) -> dict[str, Any]:
+        """Adds a column, keyed by episode as RLlib's are at this place."""
+        shared_data = kwargs["shared_data"]
+        column = _snapshots(rl_module, episodes, shared_data)
+        ids = shared_data["memorized_map_structure"]
+        batch[SNAPSHOTS] = {(id_,): [item] for id_, item in zip(ids, column, strict=True)}
+        return batch
+
+
+class StatesFromSnapshots(ConnectorV2):
+    """Learner piece: STATE_IN of every row of a train batch, from the episodes' snapshots.
+
+    A row whose state is not known (RLlib slices episodes for several learners) is masked out of the
+    loss, and its time steps are counted in the metric `MASKED_STEPS`. Episodes that have RLlib's
+    STATE_OUT at each step are left to RLlib's own pieces.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        # RLlib's own next pieces: they find their work done.
+        self._rllib_pieces = [
+            AddObservationsFromEpisodesToBatch(as_learner_connector=True),
+            AddColumnsFromEpisodesToTrainBatch(),
+            AddTimeDimToBatchAndZeroPad(as_learner_connector=True),
+        ]
+
+    @override(ConnectorV2)
+    def __call__(
+        self, *, rl_module: Any, batch: dict[str, Any], episodes: list[Any], **kwargs: Any
+    ) -> dict[str, Any]:
+        """Adds all columns that RLlib's pieces would, and STATE_IN."""
+        if isinstance(episodes[0], MultiAgentEpisode):
+            return batch
+        if all(Columns.STATE_OUT in episode.extra_model_outputs for episode in episodes):
+            return batch
+        module = rl_module
+        if isinstance(rl_module, MultiRLModule):
+            module = rl_module[DEFAULT_MODULE_ID].unwrapped()
+        kwargs = {"rl_module": rl_module, "episodes": episodes, **kwargs}
+        row_length = module.model_config["max_seq_len"]
+        snapshots, known = [], []
+        for episode in episodes:
+            rows = _rows(episode, row_length)
+            snapshots += [snapshot for snapshot, _ in rows]
+            known.append([is_known for _, is_known in rows])
+            episode.extra_model_outputs.pop(SNAPSHOTS, None)  # no column of the train batch
+        for piece in self._rllib_pieces:
+            batch = piece(batch=batch, **kwargs)
+        elmur = module.network.elmur
+        like, rounded = elmur.initial_state(), elmur.config.memory_levels is not None
+        states, begin, masked = unpack_rows(snapshots, like, rounded), 0, 0
+        for episode, flags in zip(episodes, known, strict=True):
+            end = begin + len(flags)
+            self.add_n_batch_items(
+                batch=batch,
+                column=Columns.STATE_IN,
+                items_to_add={name: value[begin:end] for name, value in states.items()},
+                num_items=len(flags),
+                single_agent_episode=episode,
+            )
+            masks = batch[Columns.LOSS_MASK][(episode.id_,)]
+            for row in np.flatnonzero(~np.array(flags)):
+                masked += int(np.sum(masks[row]))
+                masks[row] = np.zeros_like(masks[row])
+            begin = end
+        metrics = kwargs.get("metrics")
+        if metrics is not None:
+            metrics.log_value((DEFAULT_MODULE_ID, MASKED_STEPS), masked, reduce="sum")
+        return batch
+
+
+@dataclass(frozen=True)
+class LearnerConnectorBuilder:
+    """What `AlgorithmConfig.learners(learner_connector=...)` takes.
+
+    Attributes:
+        users: The builder that the config had before; its pieces come first.
+    """
+
+    users: Any = None
+
+    def __call__(self, *args: Any) -> list[ConnectorV2]:
+        """Builds the pieces from RLlib's spaces."""
+        pieces = [] if self.users is None else self.users(*args)
+        pieces = list(pieces) if isinstance(pieces, (list, tuple)) else [pieces]
+        return [*pieces, StatesFromSnapshots()]
+
+
+def with_snapshots(users: Any) -> LearnerConnectorBuilder:
+    """The learner-connector builder that understands snapshots.
+
+    Args:
+        users: The builder that the algorithm's config holds, or None.
+    """
+    return users if isinstance(users, LearnerConnectorBuilder) else LearnerConnectorBuilder(users)
+
+
+def _items(column: Any) -> list[Any]:
+    """A column of RLlib's, a list or keyed by episode, as a list."""
+    return column if isinstance(column, list) else [i for items in column.values() for i in items]
+
+
+def _live_batch(module: Any, episodes: list[Any], shared_data: dict[str, Any]) -> LiveBatch:
+    """The live batch of the running episodes, with rows of new episodes at their start."""
+    live = shared_data.get(_LIVE)
+    steps = np.fromiter((episode.t for episode in episodes), np.int64, len(episodes))
+    if live is None or len(live.clock) != len(episodes):
+        elmur = module.network.elmur
+        live = shared_data[_LIVE] = elmur.live(elmur.initial_state(len(episodes)))
+    started = np.flatnonzero(steps == 0)
+    if len(started):
+        live.reset(started)
+    if not np.array_equal(live.clock, steps):
+        raise RuntimeError(
+            f"The episodes stand at time steps {steps.tolist()}, the policy's memory at "
+            f"{live.clock.tolist()}: steps were taken without the policy (random_actions=True?). "
+            "Let it start new episodes (`sample(force_reset=True)`)."
+        )
+    return live
+
+
+def _snapshots(module: Any, episodes: list[Any], shared_data: dict[str, Any]) -> list[np.ndarray]:
+    """The column of snapshots for the time step that is about to be added to the episodes."""
+    live, rounded = shared_data[_LIVE], module.network.elmur.config.memory_levels is not None
+    row_length = module.model_config["max_seq_len"]
+    pairs: list[Any] = [None] * len(episodes)
+    # An episode that has no observation yet takes no step; its environment is being reset.
+    running = [i for i, episode in enumerate(episodes) if episode.is_reset]
+    # The first row of a fragment begins before its first step, each other one after a step; so does
+    # the row of a bootstrap value behind the fragment.
+    first = [i for i in running if len(episodes[i]) == 0 and episodes[i].t > 0]
+    last = [i for i in running if (len(episodes[i]) + 1) % row_length == 0]
+    if first:
+        for i, snapshot in zip(first, pack_rows(live.state_before(first), rounded), strict=True):
+            pairs[i] = snapshot, None
+    if last:
+        for i, snapshot in zip(last, pack_rows(live.state(last), rounded), strict=True):
+            pairs[i] = pairs[i][0] if pairs[i] else None, snapshot
+    return snapshot_column(pairs)
+
+
+def _rows(episode: Any, row_length: int) -> list[tuple[bytes | None, bool]]:
+    """For each row of an episode: its snapshot, and whether its state is known.
+
+    The state of a row without a snapshot is known if it is the initial one.
+    """
+    column = episode.extra_model_outputs.get(SNAPSHOTS)
+    rows = []
+    for begin in range(0, len(episode), row_length):
+        pair = None
+        if column is not None:
+            pair = column[max(begin - 1, 0)]
+            pair = pair[()] if isinstance(pair, np.ndarray) else pair
+        snapshot = None if pair is None else pair[0 if begin == 0 else 1]
+        rows.append((snapshot, snapshot is not None or episode.t_started + begin == 0))
+    return rows

@@ -1,0 +1,43 @@
+"""Runs one episode of a million steps; prints latency and resident memory, early and late."""
+
+import json
+import statistics
+import time
+
+import gymnasium as gym
+import torch
+from peers import OPTIONS
+
+from rllib_elmur.config import ELMURConfig
+from rllib_elmur.model.network import PolicyNetwork
+
+WINDOW, EARLY, LATE = 200, 1_000, 1_000_000
+
+
+def resident() -> float:
+    """Resident memory of this process, in MiB."""
+    with open("/proc/self/status") as lines:
+        size = next(line for line in lines if line.startswith("VmRSS"))
+    return int(size.split()[1]) / 1024
+
+
+def main() -> None:
+    """Steps one row; measures a window of steps before each of the two marks."""
+    network = PolicyNetwork(gym.spaces.Box(-1, 1, (4,)), 4, ELMURConfig(n_layers=1, **OPTIONS))
+    live, x = network.elmur.live(network.elmur.initial_state(1)), torch.randn(1, 1, 4)
+    figures = []
+    with torch.no_grad():
+        for begin, end in ((0, EARLY), (EARLY, LATE)):
+            for _ in range(begin, end - WINDOW):
+                network.act(x, live)
+            seconds = []
+            for _ in range(WINDOW):
+                start = time.perf_counter()
+                network.act(x, live)
+                seconds.append(time.perf_counter() - start)
+            figures.append({"latency": statistics.median(seconds) * 1e6, "memory": resident()})
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""The policies that are compared, on one environment in one form, in one process on one thread."""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+
+import rllib_elmur
+
+torch.set_num_threads(1)
+
+ENVIRONMENT = "rllib_elmur/TMazePassive-v0"
+OPTIONS = {"memory_levels": 2}
+LONG = {"d_model": 128, "d_ff": 256, "segment_length": 16, "memory_slots": 4, "max_seq_len": 64}
+
+
+def ppo(peer: str, n_envs: int = 16, **options: Any) -> PPOConfig:
+    """The PPO config of a peer, which is "ELMUR", "LSTM" or "MLP"; options are ELMUR's."""
+    config = PPOConfig().environment(
+        ENVIRONMENT, env_config={"corridor_length": [3, 30], "penalty_rule": "standing_still"}
+    )
+    config.env_runners(
+        num_env_runners=0,
+        num_envs_per_env_runner=n_envs,
+        gym_env_vectorize_mode="vector_entry_point",
+    )
+    config.learners(num_learners=0)
+    config.training(
+        train_batch_size_per_learner=4000,
+        minibatch_size=1000,
+        num_epochs=6,
+        lr=3e-4,
+        grad_clip=0.5,
+        entropy_coeff=0.01,
+        vf_clip_param=1e6,
+        use_kl_loss=False,
+    )
+    width = options.get("d_model", 64)
+    if peer == "ELMUR":
+        return rllib_elmur.use_elmur(config, **{**OPTIONS, **options})
+    model = DefaultModelConfig(fcnet_hiddens=[width, width])
+    if peer == "LSTM":
+        model = DefaultModelConfig(
+            fcnet_hiddens=[width],
+            use_lstm=True,
+            lstm_cell_size=width,
+            max_seq_len=options.get("max_seq_len", 35),
+        )
+    return config.rl_module(model_config=model)
+
+
+def alternate(tasks: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """Median seconds of each task; the tasks take turns, after a round that does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    for i in range(rounds + 1):
+        for name, task in tasks.items():
+            begin = time.perf_counter()
+            task()
+            if i:
+                seconds[name].append(time.perf_counter() - begin)
+    return {name: statistics.median(values) for name, values in seconds.items()}
