@@ -6,26 +6,10 @@ section 2.1.2). Here that side is the memory slot, of which there are fewer than
 never projected for mem2tok and tok2mem, and a slot's part lasts until the slot is written again.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
-
-class Affine(NamedTuple):
-    """An affine map whose weight was derived from parameters.
-
-    Attributes:
-        weight: (outputs, inputs).
-        bias: (outputs,).
-    """
-
-    weight: Tensor
-    bias: Tensor
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Maps (..., inputs) to (..., outputs)."""
-        return nn.functional.linear(x, self.weight, self.bias)
+from rllib_elmur.model.feed_forward import Affine
 
 
 class DistanceBias(nn.Module):
@@ -93,32 +77,34 @@ class SegmentAttention(nn.Module):
             ),
         )
 
-    def project(self, x: Tensor, absorbed: Affine) -> tuple[Tensor, Tensor]:
-        """Tokens (N, T, d) to query, key and value, (N, T, 3, H, d/H), and position logits.
 
-        The latter are (N, T, H, L), by distance; all logits are scaled.
-        """
-        d = x.shape[-1]
-        qkv, position = absorbed(x).split([3 * d, absorbed.bias.numel() - 3 * d], dim=-1)
-        heads = (self.n_heads, -1)
-        return qkv.unflatten(-1, (3, *heads)), position.unflatten(-1, heads)
+def split_token(qkv: Tensor, n_heads: int, d: int) -> tuple[Tensor, Tensor]:
+    """What `SegmentAttention.absorb` makes of tokens, (N, T, 3 d + H L), in its parts.
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, position: Tensor) -> Tensor:
-        """Attends to the tokens at or before each query.
+    Returns:
+        Query, key and value, (N, T, 3, H, d/H), and position logits by distance, (N, T, H, L); all
+        logits are scaled.
+    """
+    qkv, position = qkv.split([3 * d, qkv.shape[-1] - 3 * d], dim=-1)
+    heads = (*qkv.shape[:2], 3, n_heads, d // n_heads)
+    return qkv.view(heads), position.view(*heads[:2], n_heads, -1)
 
-        Args:
-            query: (N H, Q, d/H).
-            key: (N H, L, d/H).
-            value: (N H, L, d/H).
-            position: Position logits, (N H, L, Q); minus infinity at a later key.
 
-        Returns:
-            (N, Q, d).
-        """
-        # A softmax over a last axis of few entries is slow: keys come first.
-        share = torch.baddbmm(position, key, query.mT).softmax(dim=1)
-        mixed = torch.bmm(share.mT, value).unflatten(0, (-1, self.n_heads))  # (N, H, Q, d/H)
-        return self.out(mixed.transpose(1, 2).flatten(2))
+def self_attention(query: Tensor, key: Tensor, value: Tensor, position: Tensor) -> Tensor:
+    """Tokens attend to those at or before them, by head.
+
+    Args:
+        query: (N H, Q, d/H).
+        key: (N H, L, d/H).
+        value: (N H, L, d/H).
+        position: Position logits, (N H, L, Q); minus infinity at a later key.
+
+    Returns:
+        (N H, Q, d/H).
+    """
+    # A softmax over a last axis of few entries is slow: keys come first.
+    share = torch.baddbmm(position, key, query.mT).softmax(dim=1)
+    return torch.bmm(share.mT, value)
 
 
 class CrossAttention(nn.Module):
@@ -158,7 +144,10 @@ class Mem2Tok(CrossAttention):
     """Tokens attend to the slots (equation 2)."""
 
     def absorb(self) -> Affine:
-        """The map from a slot to its view, (H (2 d + 1), d)."""
+        """The map from a slot to what tokens see of it, (H (2 d + 1), d).
+
+        Per head: the vector and the constant of its logits, and what it adds to a token.
+        """
         query, key, value, value_bias, out = self._by_head()
         d = self.query.in_features
         logit = query.mT @ key  # (H, d + 1, d)
@@ -170,20 +159,14 @@ class Mem2Tok(CrossAttention):
             nn.functional.pad(bias, (d + 1, 0)).flatten(),
         )
 
-    def view(self, slots: Tensor, absorbed: Affine) -> Tensor:
-        """What tokens see of slots (..., d): (..., H, 2 d + 1).
 
-        Per head: the vector and the constant of its logits, and what it adds to a token.
-        """
-        return absorbed(slots).unflatten(-1, (self.n_heads, -1))
-
-    def forward(self, x: Tensor, views: Tensor, bias: Tensor) -> Tensor:
-        """Tokens (B, T, d) attend to views (B, M, H, 2 d + 1); bias (B, M, H, T)."""
-        d = x.shape[-1]
-        logit, constant, mixed = views.flatten(1, 2).split([d, 1, d], dim=-1)  # (B, M H, ...)
-        logits = torch.baddbmm(bias.flatten(1, 2) + constant, logit, x.mT)  # (B, M H, T)
-        share = logits.view_as(bias).softmax(dim=1).flatten(1, 2)
-        return torch.bmm(share.mT, mixed)
+def read_slots(x: Tensor, views: Tensor, bias: Tensor) -> Tensor:
+    """Tokens (B, T, d) attend to views of slots (B, M, H, 2 d + 1); bias (B, M, H, T)."""
+    d = x.shape[-1]
+    logit, constant, mixed = views.flatten(1, 2).split([d, 1, d], dim=-1)  # (B, M H, ...)
+    logits = torch.baddbmm(bias.flatten(1, 2) + constant, logit, x.mT)  # (B, M H, T)
+    share = logits.view_as(bias).softmax(dim=1).flatten(1, 2)
+    return torch.bmm(share.mT, mixed)
 
 
 class Tok2Mem(CrossAttention):
@@ -199,11 +182,7 @@ class Tok2Mem(CrossAttention):
             Affine(mixed, (out @ value_bias).sum(0).squeeze(-1) + self.out.bias),
         )
 
-    def forward(
-        self, slot: Tensor, x: Tensor, bias: Tensor, absorbed: tuple[Affine, Affine]
-    ) -> Tensor:
-        """A slot (B, d) attends to tokens (B, L, d); bias (B, H, L)."""
-        to_query, to_slot = absorbed
-        query = to_query(slot).unflatten(-1, (self.n_heads, -1))  # (B, H, d)
-        share = torch.baddbmm(bias, query, x.mT).softmax(dim=-1)
-        return to_slot(torch.bmm(share, x).flatten(1))
+
+def mix_tokens(query: Tensor, x: Tensor, bias: Tensor) -> Tensor:
+    """A slot's queries (B, H, d) attend to tokens (B, L, d), (B, H, d); bias (B, H, L)."""
+    return torch.bmm(torch.baddbmm(bias, query, x.mT).softmax(dim=-1), x)

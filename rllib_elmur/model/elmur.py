@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rllib_elmur.config import ELMURConfig
-from rllib_elmur.model.layer import Absorbed, ELMURLayer
+from rllib_elmur.model.layer import ELMURLayer, MemoryMaps, TokenMaps
 from rllib_elmur.model.live import LiveBatch
 from rllib_elmur.model.segments import Packing, Queue
 from rllib_elmur.model.state import State
@@ -36,7 +36,7 @@ class ELMUR(nn.Module):
         layers = nn.ModuleList(ELMURLayer(config) for _ in range(config.n_layers))
         self.layers = cast("Sequence[ELMURLayer]", layers)
         self.final_norm = nn.LayerNorm(config.d_model) if config.norm_first else nn.Identity()
-        self._kept: tuple[int | None, list[Absorbed]] = None, []
+        self._kept: tuple[int | None, list[tuple[TokenMaps, MemoryMaps]]] = None, []
         _collect_weights(self)
         self.register_load_state_dict_post_hook(_collect_weights)
         token = torch.arange(config.segment_length)
@@ -72,9 +72,9 @@ class ELMUR(nn.Module):
         packing = Packing.of(state, lengths)
         queue = Queue.of(state, packing)
         tokens = packing.pack(x, state)  # (N, L, d)
-        y, memories, absorbed = tokens, [], self.absorb()
+        y, memories, maps = tokens, [], self.absorb()
         for i in range(len(self.layers)):
-            y, memory = self._run_layer(i, y, state, packing, queue, absorbed[i])
+            y, memory = self._run_layer(i, y, state, packing, queue, maps[i])
             memories.append(memory)
         state = State(
             # Nothing of an empty slot travels.
@@ -89,7 +89,7 @@ class ELMUR(nn.Module):
         """The step schedule of a batch of episodes from `state` on."""
         return LiveBatch(self, state)
 
-    def absorb(self) -> list[Absorbed]:
+    def absorb(self) -> list[tuple[TokenMaps, MemoryMaps]]:
         """What each layer derives from its weights; without gradient it is kept while they are."""
         if torch.is_grad_enabled():
             return [layer.absorb() for layer in self.layers]
@@ -110,33 +110,34 @@ class ELMUR(nn.Module):
         state: State,
         packing: Packing,
         queue: Queue,
-        absorbed: Absorbed,
+        maps: tuple[TokenMaps, MemoryMaps],
     ) -> tuple[Tensor, Tensor]:
         """Layer i over packed segments (N, L, d): attend at once, read and write in turn.
 
         Returns the outputs, (N, L, d), and the memory after each row's last segment, (B, M, d).
         """
         layer, n_slots = self.layers[i], state.anchors.shape[-1]
-        h = layer.attend(x, absorbed, self._whole_segments)
+        token_maps, memory_maps = maps
+        h = layer.attend(x, token_maps, self._whole_segments)
         distance, empty = queue.distance[:, i], queue.empty[:, i]  # (N, M, L), (N, M)
         read_bias = layer.distance_bias(distance, empty[..., None])  # (N, M, H, L)
         write_bias = layer.distance_bias(-distance[:, 0], empty[:, :1])  # (N, H, L)
         order = queue.order[:, i][packing.order]
         memory = self.load(i, state)[packing.order[:, None], order]  # (B, M, d)
         entries = list(memory.unbind(1))
-        views = list(layer.view(memory, absorbed).unbind(1))
+        views = list(layer.view(memory, memory_maps).unbind(1))
         # The longest rows come first, so segment s concerns a prefix of the rows.
         parts = (t.split(packing.active) for t in (h, read_bias, write_bias, empty[:, :1]))
         outputs = []
         for s, (h_s, read_s, write_s, empty_s) in enumerate(zip(*parts, strict=True)):
             window = torch.stack([view[: len(h_s)] for view in views[s : s + n_slots]], dim=1)
-            y = layer.read(h_s, window, read_s)
+            y = layer.read(h_s, window, read_s, token_maps)
             outputs.append(y)
             n = packing.complete[s]
             if n:
-                slot = layer.write(y[:n], entries[s][:n], empty_s[:n], write_s[:n], absorbed)
+                slot = layer.write(y[:n], entries[s][:n], empty_s[:n], write_s[:n], memory_maps)
                 entries.append(layer.between_segments(slot))
-                views.append(layer.view(entries[-1], absorbed))
+                views.append(layer.view(entries[-1], memory_maps))
         return torch.cat(outputs), packing.pick(entries, queue.last[:, i])
 
     def _whole_segments(self, qkv: Tensor, position: Tensor) -> tuple[Tensor, ...]:

@@ -1,12 +1,92 @@
-"""The feed-forward network and the two residual forms around a block."""
+"""The feed-forward network, the two residual forms around a block, and the maps they are made of.
 
-from collections.abc import Callable
+The equations of a layer run on plain records of tensors, not on modules: a step of a rollout is so
+short that calling modules would cost as much as computing. A record of several layers (`stack`)
+runs them at once, on rows that stand layer by layer.
+"""
 
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, cast
+
+import torch
 from torch import Tensor, nn
 
 
+class Affine(NamedTuple):
+    """An affine map.
+
+    Attributes:
+        weight: (outputs, inputs).
+        bias: (outputs,).
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Maps (..., inputs) to (..., outputs)."""
+        return nn.functional.linear(x, self.weight, self.bias)
+
+    @staticmethod
+    def of(linear: nn.Linear) -> "Affine":
+        """The map of a module."""
+        return Affine(linear.weight, linear.bias)
+
+    @staticmethod
+    def stack(maps: Sequence["Affine"]) -> "StackedAffine":
+        """The maps of n layers."""
+        weight, bias = (torch.stack(parts) for parts in zip(*maps, strict=True))
+        return StackedAffine(weight.mT.contiguous(), bias[:, None])
+
+
+class StackedAffine(NamedTuple):
+    """Affine maps of n layers: weight (n, inputs, outputs), bias (n, 1, outputs)."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Maps (n R, inputs), layer by layer, to (n R, outputs)."""
+        x = x.view(len(self.weight), -1, x.shape[-1])
+        return torch.baddbmm(self.bias, x, self.weight).flatten(0, 1)
+
+
+class Norm(NamedTuple):
+    """Layer normalisation with its scale and shift, each (d,)."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Normalises (..., d)."""
+        return torch.layer_norm(x, self.scale.shape, self.scale, self.shift)
+
+    @staticmethod
+    def of(norm: nn.LayerNorm) -> "Norm":
+        """The function of a module."""
+        return Norm(norm.weight, norm.bias)
+
+    @staticmethod
+    def stack(norms: Sequence["Norm"]) -> "StackedNorm":
+        """The normalisations of n layers."""
+        scale, shift = (torch.stack(parts)[:, None] for parts in zip(*norms, strict=True))
+        return StackedNorm(scale, shift)
+
+
+class StackedNorm(NamedTuple):
+    """Layer normalisations of n layers: scale and shift, each (n, 1, d)."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Normalises (n R, d), layer by layer."""
+        x = torch.layer_norm(x, x.shape[-1:]).view(len(self.scale), -1, x.shape[-1])
+        return torch.addcmul(self.shift, x, self.scale).flatten(0, 1)
+
+
 class FeedForward(nn.Sequential):
-    """Linear, GELU, Linear; the same at every position.
+    """The parameters of Linear, GELU, Linear; the same at every position.
 
     Args:
         d_model: Width d of input and output.
@@ -14,7 +94,20 @@ class FeedForward(nn.Sequential):
     """
 
     def __init__(self, d_model: int, d_ff: int):
-        super().__init__(nn.Linear(d_model, d_ff), nn.GELU(), nn.Linear(d_ff, d_model))
+        into, out = nn.Linear(d_model, d_ff), nn.Linear(d_ff, d_model)
+        super().__init__(into, nn.GELU(), out)
+
+    def maps(self) -> tuple[Affine, Affine]:
+        """What `feed_forward` takes."""
+        into, _, out = cast("tuple[nn.Linear, nn.GELU, nn.Linear]", tuple(self))
+        return Affine.of(into), Affine.of(out)
+
+
+def feed_forward(
+    x: Tensor, into: Callable[[Tensor], Tensor], out: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Applies the network to (..., d)."""
+    return out(nn.functional.gelu(into(x)))
 
 
 class PostNorm(nn.Module):
@@ -24,9 +117,10 @@ class PostNorm(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(d_model)
 
-    def forward(self, x: Tensor, block: Callable[[Tensor], Tensor]) -> Tensor:
+    @staticmethod
+    def around(x: Tensor, block: Callable[[Tensor], Tensor], norm: Norm | StackedNorm) -> Tensor:
         """Applies `block` to x (..., d) with the residual around it."""
-        return self.norm(x + block(x))
+        return norm(x + block(x))
 
 
 class PreNorm(nn.Module):
@@ -36,6 +130,7 @@ class PreNorm(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(d_model)
 
-    def forward(self, x: Tensor, block: Callable[[Tensor], Tensor]) -> Tensor:
+    @staticmethod
+    def around(x: Tensor, block: Callable[[Tensor], Tensor], norm: Norm | StackedNorm) -> Tensor:
         """Applies `block` to the normalised x (..., d) with the residual around it."""
-        return x + block(self.norm(x))
+        return x + block(norm(x))

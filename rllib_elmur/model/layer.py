@@ -1,23 +1,62 @@
 """One layer of ELMUR: the token track (attend, read) and the memory track (write)."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from rllib_elmur.config import ELMURConfig
-from rllib_elmur.model.attention import Affine, DistanceBias, Mem2Tok, SegmentAttention, Tok2Mem
-from rllib_elmur.model.feed_forward import FeedForward, PostNorm, PreNorm
+from rllib_elmur.model.attention import (
+    DistanceBias,
+    Mem2Tok,
+    SegmentAttention,
+    Tok2Mem,
+    mix_tokens,
+    read_slots,
+    self_attention,
+    split_token,
+)
+from rllib_elmur.model.feed_forward import (
+    Affine,
+    FeedForward,
+    Norm,
+    PostNorm,
+    PreNorm,
+    feed_forward,
+)
 from rllib_elmur.model.memory import Blend, Detach, Rounding
 
+Map = Callable[[Tensor], Tensor]
 
-class Absorbed(NamedTuple):
-    """What a layer's attentions derive from their parameters, once per update of these."""
 
-    attend: Affine
-    view: Affine
-    write: tuple[Affine, Affine]
+class TokenMaps(NamedTuple):
+    """What the token track derives from its parameters, once per update of these."""
+
+    token: Map
+    out: Map
+    attend_norm: Any
+    read_norm: Any
+    ffn: tuple[Map, Map]
+    ffn_norm: Any
+
+
+class MemoryMaps(NamedTuple):
+    """The same for the memory track; `stack` joins those of several layers."""
+
+    query: Map
+    slot: Map
+    write_norm: Any
+    into: Map
+    out: Map
+    ffn_norm: Any
+    memory_norm: Any
+    view: Map
+
+    @classmethod
+    def stack(cls, layers: Sequence["MemoryMaps"]) -> "MemoryMaps":
+        """The maps of n layers, for rows that stand layer by layer."""
+        return cls(*(type(parts[0]).stack(parts) for parts in zip(*layers, strict=True)))
 
 
 class ELMURLayer(nn.Module):
@@ -33,6 +72,7 @@ class ELMURLayer(nn.Module):
     def __init__(self, config: ELMURConfig):
         super().__init__()
         d, heads = config.d_model, config.n_heads
+        self.n_heads = heads
         residual = PreNorm if config.norm_first else PostNorm
         # Token track.
         self.self_attention = SegmentAttention(d, heads, config.segment_length)
@@ -46,7 +86,8 @@ class ELMURLayer(nn.Module):
         self.memory_ffn = FeedForward(d, config.d_ff)
         self.write_residual = residual(d)
         self.memory_ffn_residual = residual(d)
-        self.memory_norm = nn.LayerNorm(d) if config.norm_first else nn.Identity()
+        self.memory_norm = nn.LayerNorm(d) if config.norm_first else None
+        self.around = residual.around
         self.blend = Blend(config.lru_blend)
         levels = config.memory_levels
         self.rounding = nn.Identity() if levels is None else Rounding(levels)
@@ -56,45 +97,63 @@ class ELMURLayer(nn.Module):
         initial = config.memory_init_std * torch.randn(config.memory_slots, d)
         self.initial_memory = nn.Parameter(initial, requires_grad=config.learned_memory)
 
-    def absorb(self) -> Absorbed:
-        """Derives what the methods below need of the parameters."""
-        return Absorbed(self.self_attention.absorb(), self.mem2tok.absorb(), self.tok2mem.absorb())
+    def absorb(self) -> tuple[TokenMaps, MemoryMaps]:
+        """Derives from the parameters what the methods below take."""
+        query, slot = self.tok2mem.absorb()
+        return TokenMaps(
+            self.self_attention.absorb(),
+            Affine.of(self.self_attention.out),
+            Norm.of(self.attend_residual.norm),
+            Norm.of(self.read_residual.norm),
+            self.ffn.maps(),
+            Norm.of(self.ffn_residual.norm),
+        ), MemoryMaps(
+            query,
+            slot,
+            Norm.of(self.write_residual.norm),
+            *self.memory_ffn.maps(),
+            Norm.of(self.memory_ffn_residual.norm),
+            Unchanged() if self.memory_norm is None else Norm.of(self.memory_norm),
+            self.mem2tok.absorb(),
+        )
 
     def attend(
-        self, x: Tensor, absorbed: Absorbed, gather: Callable[[Tensor, Tensor], tuple[Tensor, ...]]
+        self, x: Tensor, maps: TokenMaps, gather: Callable[[Tensor, Tensor], tuple[Tensor, ...]]
     ) -> Tensor:
         """Equation 1: tokens (N, T, d) attend to their own segment.
 
         Args:
             x: Tokens, (N, T, d).
-            absorbed: From `absorb`.
-            gather: Brings what `SegmentAttention.project` makes of the tokens together with what is
-                known of their segments' other tokens: the arguments of `SegmentAttention.forward`.
+            maps: From `absorb`.
+            gather: Brings the parts of the tokens (`split_token`) together with what is known of
+                their segments' other tokens: the arguments of `self_attention`.
         """
 
         def block(tokens: Tensor) -> Tensor:
-            projected = self.self_attention.project(tokens, absorbed.attend)
-            return self.self_attention(*gather(*projected))
+            parts = split_token(maps.token(tokens), self.n_heads, tokens.shape[-1])
+            mixed = self_attention(*gather(*parts)).unflatten(0, (-1, self.n_heads))
+            return maps.out(mixed.transpose(1, 2).flatten(2))
 
-        return self.attend_residual(x, block)
+        return self.around(x, block, maps.attend_norm)
 
-    def view(self, slots: Tensor, absorbed: Absorbed) -> Tensor:
-        """What `read` needs of slots (..., d): (..., H, 2 d + 1)."""
-        return self.mem2tok.view(slots, absorbed.view)
-
-    def read(self, h: Tensor, views: Tensor, bias: Tensor) -> Tensor:
+    def read(self, h: Tensor, views: Tensor, bias: Tensor, maps: TokenMaps) -> Tensor:
         """Equations 2 and 3 (mem2tok): tokens of one segment read every slot.
 
         Args:
             h: Tokens after self-attention, (B, T, d).
-            views: Of the slots, (B, M, H, 2 d + 1).
+            views: What they see of the slots, (B, M, H, 2 d + 1).
             bias: Of token position less slot anchor, (B, M, H, T).
+            maps: From `absorb`.
         """
-        h = self.read_residual(h, lambda q: self.mem2tok(q, views, bias))
-        return self.ffn_residual(h, self.ffn)
+        h = self.around(h, lambda q: read_slots(q, views, bias), maps.read_norm)
+        return self.around(h, lambda x: feed_forward(x, *maps.ffn), maps.ffn_norm)
+
+    def view(self, slots: Tensor, maps: MemoryMaps) -> Tensor:
+        """What `read` needs of slots (..., d): (..., H, 2 d + 1)."""
+        return maps.view(slots).unflatten(-1, (self.n_heads, -1))
 
     def write(
-        self, h: Tensor, slot: Tensor, empty: Tensor, bias: Tensor, absorbed: Absorbed
+        self, h: Tensor, slot: Tensor, empty: Tensor, bias: Tensor, maps: MemoryMaps
     ) -> Tensor:
         """Equations 4 to 7 (tok2mem): a finished segment writes the least recently used slot.
 
@@ -103,12 +162,30 @@ class ELMURLayer(nn.Module):
             slot: Content of the slot to be written, (B, d).
             empty: Whether it was never written, (B, 1).
             bias: Of slot anchor less token position, (B, H, L).
-            absorbed: From `absorb`.
+            maps: From `absorb`.
 
         Returns:
             The slot's new content, (B, d).
         """
-        u = self.write_residual(slot, lambda m: self.tok2mem(m, h, bias, absorbed.write))
-        u = self.memory_ffn_residual(u, self.memory_ffn)
-        u = self.memory_norm(u)
+
+        def block(m: Tensor) -> Tensor:
+            query = maps.query(m).unflatten(-1, (self.n_heads, -1))  # (B, H, d)
+            return maps.slot(mix_tokens(query, h, bias).flatten(1))
+
+        u = self.around(slot, block, maps.write_norm)
+        u = self.around(u, lambda m: feed_forward(m, maps.into, maps.out), maps.ffn_norm)
+        u = maps.memory_norm(u)
         return self.rounding(self.blend(u, slot, empty))
+
+
+class Unchanged(NamedTuple):
+    """The norm of a memory that is normalised already."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Returns x."""
+        return x
+
+    @staticmethod
+    def stack(parts: Sequence["Unchanged"]) -> "Unchanged":
+        """The same for several layers."""
+        return parts[0]

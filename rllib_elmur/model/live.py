@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rllib_elmur.model.layer import MemoryMaps
 from rllib_elmur.model.state import State
 
 if TYPE_CHECKING:
@@ -37,17 +38,18 @@ class LiveBatch:
     def __init__(self, elmur: "ELMUR", state: State):
         c, n_rows, like = elmur.config, len(state.clock), state.segment
         self._elmur, self._length, self._slots = elmur, c.segment_length, c.memory_slots
+        self._by_layer = c.n_layers, n_rows
         # The integers that steer are the host's: no step waits for a device to tell them.
         self.clock = state.clock.numpy(force=True).copy()
-        anchors = state.anchors.transpose(0, 1).reshape(c.n_layers, -1)
-        self._anchors = anchors.numpy(force=True).copy()  # (n, B M)
+        self._anchors = state.anchors.transpose(0, 1).flatten().numpy(force=True).copy()  # (n B M,)
         token = np.arange(self._length)
         self._age = (token[:, None] - token) % self._length  # (L, L), of a ring's entries by place
         hidden = torch.from_numpy(self._age[:, None] > token[:, None])  # (places, phases, L)
         self._hidden = like.new_zeros(hidden.shape).masked_fill_(hidden.to(like.device), -torch.inf)
+        self._by_age = self._index(self._age)
         self._place = 0
         # What the last step's writes replaced: slots, their anchors, their contents.
-        self._overwritten: tuple[np.ndarray, np.ndarray, list[Tensor]] | None = None
+        self._overwritten: tuple[np.ndarray, np.ndarray, Tensor] | None = None
         rows, phase = np.arange(n_rows)[:, None], (self.clock % self._length)[:, None]
         open_token = self._index(rows), self._index(phase - self._age[0])
         self._tokens = like[open_token]  # (B, L, d), along the ring as all of the following
@@ -55,7 +57,7 @@ class LiveBatch:
         size = c.n_layers, 2, n_rows * c.n_heads, self._length, c.d_model // c.n_heads
         self._keys_values = like.new_zeros(size)
         memory = torch.stack([elmur.load(i, state) for i in range(c.n_layers)])
-        self._memory = memory.flatten(1, 2)  # (n, B M, d)
+        self._memory = memory.flatten(0, 2)  # (n B M, d)
         self._derive()
 
     @torch.inference_mode(False)
@@ -79,11 +81,11 @@ class LiveBatch:
         """Starts a new episode in some rows."""
         self._refresh()
         self.clock[rows] = 0
-        slots = np.asarray(rows)[:, None] * self._slots + np.arange(self._slots)
-        self._anchors[:, slots] = -1
-        index = self._index(slots)
-        self._memory[:, index] = self._initial_memory[:, None]
-        self._views[:, index] = self._initial_views[:, None]
+        slots = self._slots_of(self._rows_of(rows))
+        self._anchors[slots] = -1
+        index = self._index(slots).view(len(self._initial_memory), -1, self._slots)
+        self._memory[index] = self._initial_memory[:, None]
+        self._views[index] = self._initial_views[:, None]
 
     def state(self, rows: Sequence[int]) -> State:
         """The state of some rows, in tensors of its own."""
@@ -96,12 +98,10 @@ class LiveBatch:
         if self._overwritten is not None:
             slot, old_anchors, old_memory = self._overwritten
             anchors, memory = anchors.copy(), memory.clone()
-            np.put_along_axis(anchors, slot, old_anchors, 1)
-            for layer, at, old in zip(memory, self._index(slot), old_memory, strict=True):
-                layer.index_copy_(0, at, old)
-        return self._extract(
-            rows, self.clock - 1, (self._place - 1) % self._length, anchors, memory
-        )
+            anchors[slot] = old_anchors
+            memory.index_copy_(0, self._index(slot), old_memory)
+        place = (self._place - 1) % self._length
+        return self._extract(rows, self.clock - 1, place, anchors, memory)
 
     def _extract(
         self,
@@ -113,11 +113,11 @@ class LiveBatch:
     ) -> State:
         index, clock = self._index(rows), clock[rows]
         phase, token = (clock % self._length)[:, None], np.arange(self._length)
-        by_row = len(self.clock), self._slots
-        anchors = anchors.reshape(-1, *by_row)[:, rows].swapaxes(0, 1)
+        size = (*self._by_layer, self._slots)
+        anchors = anchors.reshape(size)[:, rows].swapaxes(0, 1)
         empty = self._index(anchors < 0)[..., None]
         segment = self._tokens[index[:, None], self._index((place - phase + token) % self._length)]
-        memory = memory.unflatten(1, by_row)[:, index].transpose(0, 1)
+        memory = memory.unflatten(0, size)[:, index].transpose(0, 1)
         return State(
             memory=memory.masked_fill(empty, 0.0),
             anchors=self._index(anchors.copy()),
@@ -127,53 +127,58 @@ class LiveBatch:
 
     def _run_token(self, x: Tensor, place: int, clock: np.ndarray) -> Tensor:
         """Attend and read for one token a row, (B, d), which lies at `place` of the ring."""
-        age = self._index(self._age[place])
-        hidden = self._hidden[place].index_select(0, self._index(clock % self._length))
-        hidden = hidden[:, None]  # (B, 1, L)
-        bias = self._bias(clock.repeat(self._slots) - self._anchors, self._anchors < 0)
-        bias = bias.unflatten(1, (-1, self._slots))[..., None]  # (n, B, M, H, T = 1)
+        n_layers, n_rows = self._by_layer
+        hidden = self._hidden[place].index_select(0, self._index(clock % self._length))[:, None]
+        position = np.tile(clock, n_layers).repeat(self._slots)
+        bias = self._bias(position - self._anchors, self._anchors < 0, self._table_of_slot)
+        size = (n_layers, n_rows, self._slots)
+        bias = bias.view(*size, -1, 1)  # (n, B, M, H, T = 1)
+        views = self._views.view(*size, *self._views.shape[1:])  # (n, B, M, H, 2 d + 1)
         y = x[:, None]  # (B, 1, d)
         for i, layer in enumerate(self._elmur.layers):
             ring = self._keys_values[i]  # (2, B H, L, d/H)
 
             def gather(qkv: Tensor, position: Tensor, ring: Tensor = ring) -> tuple[Tensor, ...]:
-                query, new = qkv.squeeze(1).split([1, 2], dim=1)  # (B, 1, H, d/H), (B, 2, H, d/H)
+                query, new = qkv[:, 0, :1], qkv[:, 0, 1:]  # (B, 1, H, d/H), (B, 2, H, d/H)
                 ring[:, :, place] = new.transpose(0, 1).flatten(1, 2)
-                position = position.squeeze(1).index_select(2, age) + hidden  # (B, H, L)
-                return query.reshape(-1, 1, query.shape[-1]), *ring, position.view(-1, len(age), 1)
+                position = position[:, 0].index_select(2, self._by_age[place]) + hidden  # (B, H, L)
+                return (
+                    query.reshape(-1, 1, query.shape[-1]),
+                    *ring,
+                    position.view(-1, self._length, 1),
+                )
 
-            h = layer.attend(y, self._absorbed[i], gather)
-            y = layer.read(h, self._views[i].unflatten(0, (-1, self._slots)), bias[i])
+            maps = self._token_maps[i]
+            h = layer.attend(y, maps, gather)
+            y = layer.read(h, views[i], bias[i], maps)
             self._outputs[i][:, place] = y[:, 0]
         return y[:, 0]
 
-    def _write(self, rows: np.ndarray) -> None:
+    def _write(self, finished: np.ndarray) -> None:
         """Writes the least recently used slot of each layer in rows that finished a segment."""
-        slots = rows[:, None] * self._slots + np.arange(self._slots)  # (R, M)
-        slot = self._anchors[:, slots].argmin(-1)  # (n, R); empty slots, of anchor -1, come first
-        slot += rows * self._slots
-        anchor = np.take_along_axis(self._anchors, slot, 1)[..., None]  # (n, R, 1)
-        position = self.clock[rows, None] - 1 - self._age[self._place]
-        bias = self._bias(anchor - position, anchor < 0).mT  # (n, R, H, L)
-        empty, index, at = self._index(anchor < 0), self._index(rows), self._index(slot)
-        contents = []
-        for i, layer in enumerate(self._elmur.layers):
-            old = self._memory[i].index_select(0, at[i])
-            contents.append(old)
-            h = self._outputs[i].index_select(0, index)
-            new = layer.write(h, old, empty[i], bias[i], self._absorbed[i])
-            self._memory[i].index_copy_(0, at[i], new)
-            self._views[i].index_copy_(0, at[i], layer.view(new, self._absorbed[i]))
-        self._overwritten = slot, anchor.squeeze(-1), contents
-        np.put_along_axis(self._anchors, slot, self.clock[rows][None] - 1, 1)
+        rows = self._rows_of(finished)  # (n R,), those of all layers at once
+        last = np.tile(self.clock[finished] - 1, self._by_layer[0])
+        slots = self._slots_of(rows)
+        # Empty slots, of anchor -1, come first.
+        slot = rows * self._slots + self._anchors[slots].argmin(-1)
+        anchor = self._anchors[slot]
+        position = last[:, None] - self._age[self._place]
+        empty = (anchor < 0)[:, None]
+        table = self._table_of_slot[slot][:, None]
+        bias = self._bias(anchor[:, None] - position, empty, table).mT  # (n R, H, L)
+        at, maps, layer = self._index(slot), self._memory_maps, self._elmur.layers[0]
+        old = self._memory.index_select(0, at)
+        h = self._outputs.flatten(0, 1).index_select(0, self._index(rows))
+        new = layer.write(h, old, self._index(empty), bias, maps)
+        self._memory.index_copy_(0, at, new)
+        self._views.index_copy_(0, at, layer.view(new, maps))
+        self._overwritten = slot, anchor, old
+        self._anchors[slot] = last
 
-    def _bias(self, distance: np.ndarray, empty: np.ndarray) -> Tensor:
-        """All layers' logits of distances, (n, ...) to (n, ..., H)."""
-        reach = self._elmur.layers[0].distance_bias.reach
-        row = np.minimum(np.maximum(distance, -reach), reach) + reach
-        row = np.where(empty, 2 * reach + 1, row)
-        first = (2 * reach + 2) * np.arange(len(row))
-        row += first.reshape(-1, *[1] * (row.ndim - 1))
+    def _bias(self, distance: np.ndarray, empty: np.ndarray, table: np.ndarray) -> Tensor:
+        """Logits of distances, (...) to (..., H), from the table that begins at row `table`."""
+        row = np.minimum(np.maximum(distance, -self._reach), self._reach) + self._reach
+        row = np.where(empty, 2 * self._reach + 1, row) + table
         return torch.nn.functional.embedding(self._index(row), self._tables)
 
     def _refresh(self) -> None:
@@ -182,16 +187,22 @@ class LiveBatch:
 
     def _derive(self) -> None:
         """Derives from the weights all that a step needs; runs the open tokens again."""
-        layers = self._elmur.layers
+        layers, (n_layers, n_rows) = self._elmur.layers, self._by_layer
         self._version = self._elmur.weights_version()
-        self._absorbed = self._elmur.absorb()
-        self._tables = torch.cat([layer.distance_bias.table for layer in layers])
-        self._initial_memory = torch.stack([layer.initial_memory for layer in layers])
-        empty = self._index(self._anchors < 0)[..., None]
-        initial = self._initial_memory.repeat(1, len(self.clock), 1)
+        self._token_maps, memory_maps = zip(*self._elmur.absorb(), strict=True)
+        self._memory_maps = MemoryMaps.stack(memory_maps) if n_layers > 1 else memory_maps[0]
+        tables = [layer.distance_bias for layer in layers]
+        self._tables, self._reach = torch.cat([t.table for t in tables]), tables[0].reach
+        first = (2 * self._reach + 2) * np.arange(n_layers)
+        self._table_of_slot = first.repeat(n_rows * self._slots)
+        self._initial_memory = torch.stack([layer.initial_memory for layer in layers])  # (n, M, d)
+        initial = self._initial_memory.repeat(1, n_rows, 1).flatten(0, 1)
+        empty = self._index(self._anchors < 0)[:, None]
         self._memory = torch.where(empty, initial, self._memory)
-        self._views = self._view(self._memory)  # (n, B M, H, 2 d + 1)
-        self._initial_views = self._view(self._initial_memory)
+        # What tokens see of the slots: (n B M, H, 2 d + 1) and, at an episode's start, (n, M, ...).
+        self._views = layers[0].view(self._memory, self._memory_maps)
+        initial_views = layers[0].view(self._initial_memory.flatten(0, 1), self._memory_maps)
+        self._initial_views = initial_views.unflatten(0, (n_layers, self._slots))
         # Rows with fewer tokens fill places that their coming tokens will overwrite.
         phase = self.clock % self._length
         for age in range(int(phase.max()), 0, -1):
@@ -199,9 +210,14 @@ class LiveBatch:
             clock = np.maximum(self.clock - age, self.clock - phase)
             self._run_token(self._tokens[:, place], place, clock)
 
-    def _view(self, memory: Tensor) -> Tensor:
-        layers = zip(self._elmur.layers, self._absorbed, memory, strict=True)
-        return torch.stack([layer.view(m, absorbed) for layer, absorbed, m in layers])
+    def _rows_of(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Rows of a batch as rows of all layers, which stand layer by layer."""
+        n_layers, n_rows = self._by_layer
+        return (np.arange(n_layers)[:, None] * n_rows + np.asarray(rows)).reshape(-1)
+
+    def _slots_of(self, rows: np.ndarray) -> np.ndarray:
+        """The slots (..., M) of rows of all layers."""
+        return rows[..., None] * self._slots + np.arange(self._slots)
 
     def _index(self, integers: Sequence[int] | np.ndarray) -> Tensor:
         """Integers or flags of the host on the device."""

@@ -19,6 +19,7 @@ from model_cases import (
 )
 from reference import EMPTY, grid
 
+from rllib_elmur.model.feed_forward import feed_forward
 from rllib_elmur.model.memory import Rounding
 
 schedules = st.sampled_from(["sequence", "step"])
@@ -185,8 +186,9 @@ def test_lambda_one_keeps_nothing_of_the_old_content_but_through_its_query(sched
     x = tokens(model, 2, options["segment_length"], seed=seed)
     _, after = run(schedule, model, x, state)
     for i, layer in enumerate(model.layers):
+        _, maps = layer.absorb()
         u = layer.write_residual.norm.bias
-        u = layer.memory_ffn_residual(u, layer.memory_ffn).detach()
+        u = maps.ffn_norm(u + feed_forward(u, maps.into, maps.out)).detach()
         for b in range(2):
             (j,) = (after.anchors[b, i] != state.anchors[b, i]).nonzero()[:, 0].tolist()
             assert deviation(after.memory[b, i, j], u) < 1e-12
