@@ -127,15 +127,16 @@ class ELMUR(nn.Module):
         entries = list(memory.unbind(1))
         views = list(layer.view(memory, memory_maps).unbind(1))
         # The longest rows come first, so segment s concerns a prefix of the rows.
-        parts = (t.split(packing.active) for t in (h, read_bias, write_bias, empty[:, :1]))
+        share = layer.blend.share(empty[:, :1], h)  # (N, 1)
+        parts = (t.split(packing.active) for t in (h, read_bias, write_bias, share))
         outputs = []
-        for s, (h_s, read_s, write_s, empty_s) in enumerate(zip(*parts, strict=True)):
+        for s, (h_s, read_s, write_s, share_s) in enumerate(zip(*parts, strict=True)):
             window = torch.stack([view[: len(h_s)] for view in views[s : s + n_slots]], dim=1)
             y = layer.read(h_s, window, read_s, token_maps)
             outputs.append(y)
             n = packing.complete[s]
             if n:
-                slot = layer.write(y[:n], entries[s][:n], empty_s[:n], write_s[:n], memory_maps)
+                slot = layer.write(y[:n], entries[s][:n], share_s[:n], write_s[:n], memory_maps)
                 entries.append(layer.between_segments(slot))
                 views.append(layer.view(entries[-1], memory_maps))
         return torch.cat(outputs), packing.pick(entries, queue.last[:, i])

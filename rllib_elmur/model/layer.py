@@ -153,14 +153,14 @@ class ELMURLayer(nn.Module):
         return maps.view(slots).unflatten(-1, (self.n_heads, -1))
 
     def write(
-        self, h: Tensor, slot: Tensor, empty: Tensor, bias: Tensor, maps: MemoryMaps
+        self, h: Tensor, slot: Tensor, share: Tensor, bias: Tensor, maps: MemoryMaps
     ) -> Tensor:
         """Equations 4 to 7 (tok2mem): a finished segment writes the least recently used slot.
 
         Args:
             h: The segment's tokens as `read` left them, (B, L, d).
             slot: Content of the slot to be written, (B, d).
-            empty: Whether it was never written, (B, 1).
+            share: Of new content, (B, 1), see `Blend.share`.
             bias: Of slot anchor less token position, (B, H, L).
             maps: From `absorb`.
 
@@ -175,7 +175,7 @@ class ELMURLayer(nn.Module):
         u = self.around(slot, block, maps.write_norm)
         u = self.around(u, lambda m: feed_forward(m, maps.into, maps.out), maps.ffn_norm)
         u = maps.memory_norm(u)
-        return self.rounding(self.blend(u, slot, empty))
+        return self.rounding(self.blend(u, slot, share))
 
 
 class Unchanged(NamedTuple):

@@ -169,7 +169,8 @@ class LiveBatch:
         at, maps, layer = self._index(slot), self._memory_maps, self._elmur.layers[0]
         old = self._memory.index_select(0, at)
         h = self._outputs.flatten(0, 1).index_select(0, self._index(rows))
-        new = layer.write(h, old, self._index(empty), bias, maps)
+        share = layer.blend.share(self._index(empty), h)
+        new = layer.write(h, old, share, bias, maps)
         self._memory.index_copy_(0, at, new)
         self._views.index_copy_(0, at, layer.view(new, maps))
         self._overwritten = slot, anchor, old

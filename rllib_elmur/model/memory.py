@@ -26,10 +26,13 @@ class Blend(nn.Module):
         super().__init__()
         self.lru_blend = lru_blend
 
-    def forward(self, update: Tensor, slot: Tensor, empty: Tensor) -> Tensor:
-        """Blends (B, d) update and (B, d) slot content; `empty` is (B, 1)."""
-        blended = torch.lerp(slot, update, self.lru_blend)
-        return torch.where(empty, update, blended)
+    def share(self, empty: Tensor, like: Tensor) -> Tensor:
+        """The share of new content where `empty` says whether a slot is, in the dtype of `like`."""
+        return like.new_full(empty.shape, self.lru_blend).masked_fill_(empty, 1.0)
+
+    def forward(self, update: Tensor, slot: Tensor, share: Tensor) -> Tensor:
+        """Blends (B, d) update and (B, d) slot content; `share` is (B, 1)."""
+        return torch.lerp(slot, update, share)
 
 
 class Rounding(nn.Module):

@@ -23,7 +23,8 @@ class _StableAdam(TorchLearner):
         parameters = self.get_parameters(self.module[module_id])
         self.register_optimizer(
             module_id=module_id,
-            optimizer=torch.optim.Adam(parameters, eps=ADAM_EPSILON),
+            # One call for all parameters: there are many small ones.
+            optimizer=torch.optim.Adam(parameters, eps=ADAM_EPSILON, foreach=True),
             params=parameters,
             lr_or_lr_schedule=config.lr,
         )
