@@ -1,5 +1,6 @@
 """The only place where the recurrent state and RLlib's columns are converted into each other."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,19 @@ from torch import Tensor
 from rllib_elmur.model.live import LiveBatch
 from rllib_elmur.model.state import State
 
-# The column of an episode's extra model outputs that holds snapshots of the state. An item is None
-# or a pair, of the state before the time step and the state after it, either of which may be None.
+# The column of an episode's extra model outputs whose items are None or `Snapshots`.
 SNAPSHOTS = "state_snapshots"
+
+
+@dataclass(slots=True)
+class Snapshots:
+    """The state before a time step and after it, where a row of a train batch begins there.
+
+    No tuple: to numpy and RLlib that is a structure, this is an item.
+    """
+
+    before: bytes | None = None
+    after: bytes | None = None
 
 
 def state_from(batch: dict[str, Any]) -> State | LiveBatch:
@@ -92,14 +103,9 @@ def unpack_rows(snapshots: list[bytes | None], like: State, rounded: bool) -> di
     return columns
 
 
-def snapshot_column(pairs: list[tuple[bytes | None, bytes | None] | None]) -> list[np.ndarray]:
-    """Pairs as items that RLlib's episodes cut, slice, stack and ship like any other."""
-    column = [_NO_SNAPSHOT] * len(pairs)
-    for i, pair in enumerate(pairs):
-        if pair is not None:
-            column[i] = np.empty((), dtype=object)
-            column[i][()] = pair
-    return column
+def snapshot_column(snapshots: list[Snapshots | None]) -> list[np.ndarray]:
+    """Snapshots as items that RLlib's episodes cut, slice, stack and ship like any other."""
+    return [_NO_SNAPSHOT if s is None else np.array(s, dtype=object) for s in snapshots]
 
 
 _NO_SNAPSHOT = np.array(None, dtype=object)

@@ -31,7 +31,7 @@ from ray.rllib.utils.spaces.space_utils import batch as stack
 from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 
 from rllib_elmur.model.live import LiveBatch
-from rllib_elmur.plugin.columns import SNAPSHOTS, pack_rows, snapshot_column, unpack_rows
+from rllib_elmur.plugin.columns import SNAPSHOTS, Snapshots, pack_rows, snapshot_column, unpack_rows
 
 MASKED_STEPS = "num_env_steps_masked_without_state"
 _LIVE = "elmur_live_batch"  # in the data that the pipelines of an env runner share
@@ -53,14 +53,28 @@ class BatchToModule(ConnectorV2):
         columns = {name: _items(column) for name, column in batch.items()}
         if Columns.OBS not in columns:
             columns[Columns.OBS] = [episode.get_observations(-1) for episode in episodes]
-        stacked = {name: stack(items) for name, items in columns.items()}
-        stacked = tree.map_structure(lambda x: x[:, None], stacked)
-        to_module = convert_to_torch_tensor(stacked, device=self.device)
         shared_data = kwargs["shared_data"]
         # Pieces of the user's behind the module find the batch as RLlib's pieces leave it.
         shared_data["memorized_map_structure"] = [episode.id_ for episode in episodes]
         shared_data["_added_single_ts_time_rank"] = True
-        to_module[Columns.STATE_IN] = _live_batch(rl_module, episodes, shared_data)
+        columns = {name: stack(items) for name, items in columns.items()}
+        steps = np.fromiter((episode.t for episode in episodes), np.int64, len(episodes))
+        return self.batch(rl_module, columns, steps, shared_data)
+
+    def batch(
+        self, module: Any, columns: dict[str, Any], steps: np.ndarray, shared_data: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The module's input.
+
+        Args:
+            module: The module.
+            columns: Arrays (B, ...), observations among them.
+            steps: Time steps that each episode has taken, (B,).
+            shared_data: The runner's data, which hold the live batch.
+        """
+        columns = tree.map_structure(lambda x: x[:, None], columns)
+        to_module = convert_to_torch_tensor(columns, device=self.device)
+        to_module[Columns.STATE_IN] = _live_batch(module, steps, shared_data)
         return to_module
 
 
@@ -97,19 +111,26 @@ class BatchToEnv(ConnectorV2):
         self, *, rl_module: Any, batch: dict[str, Any], episodes: list[Any], **kwargs: Any
     ) -> dict[str, Any]:
         """Makes columns that the env runner indexes by environment."""
-        to_env = self._get_actions(
-            rl_module=rl_module, batch=batch, episodes=episodes, explore=kwargs.get("explore")
-        )
-        to_env = convert_to_numpy(to_env)
-        to_env = tree.map_structure(lambda x: x[:, 0], to_env)
-        actions = to_env[Columns.ACTIONS]
+        to_env = self.arrays(rl_module, batch, episodes, kwargs["explore"])
         for name, column in to_env.items():
-            if not isinstance(column, np.ndarray) and name != Columns.ACTIONS:
+            if not isinstance(column, np.ndarray) and not name.startswith(Columns.ACTIONS):
                 to_env[name] = unbatch(column)
-        if self._to_bounds is not None:
-            to_env[Columns.ACTIONS_FOR_ENV] = self._to_bounds(actions, self._struct)
-        to_env[SNAPSHOTS] = _snapshots(rl_module, episodes, kwargs["shared_data"])
+        snapshots = snapshots_of(rl_module, *_clocks(episodes), kwargs["shared_data"])
+        to_env[SNAPSHOTS] = snapshot_column(snapshots)
         return to_env
+
+    def arrays(
+        self, module: Any, outputs: dict[str, Any], episodes: list[Any], explore: bool
+    ) -> dict[str, Any]:
+        """What the module returned for one time step, and its actions, as arrays (B, ...)."""
+        outputs = self._get_actions(
+            rl_module=module, batch=outputs, episodes=episodes, explore=explore
+        )
+        outputs = tree.map_structure(lambda x: x[:, 0], convert_to_numpy(outputs))
+        if self._to_bounds is not None:
+            actions = self._to_bounds(outputs[Columns.ACTIONS], self._struct)
+            outputs[Columns.ACTIONS_FOR_ENV] = actions
+        return outputs
 
 
 class AddSnapshots(ConnectorV2):
@@ -121,7 +142,7 @@ class AddSnapshots(ConnectorV2):
     ) -> dict[str, Any]:
         """Adds a column, keyed by episode as RLlib's are at this place."""
         shared_data = kwargs["shared_data"]
-        column = _snapshots(rl_module, episodes, shared_data)
+        column = snapshot_column(snapshots_of(rl_module, *_clocks(episodes), shared_data))
         ids = shared_data["memorized_map_structure"]
         batch[SNAPSHOTS] = {(id_,): [item] for id_, item in zip(ids, column, strict=True)}
         return batch
@@ -244,14 +265,13 @@ def _items(column: Any) -> list[Any]:
     return column if isinstance(column, list) else [i for items in column.values() for i in items]
 
 
-def _live_batch(module: Any, episodes: list[Any], shared_data: dict[str, Any]) -> LiveBatch:
+def _live_batch(module: Any, steps: np.ndarray, shared_data: dict[str, Any]) -> LiveBatch:
     """The live batch of the running episodes, with rows of new episodes at their start."""
     live = shared_data.get(_LIVE)
-    steps = np.fromiter((episode.t for episode in episodes), np.int64, len(episodes))
-    if live is None or len(live.clock) != len(episodes):
+    if live is None or len(live.clock) != len(steps):
         elmur = module.network.elmur
-        live = shared_data[_LIVE] = elmur.live(elmur.initial_state(len(episodes)))
-    started = np.flatnonzero(steps == 0)
+        live = shared_data[_LIVE] = elmur.live(elmur.initial_state(len(steps)))
+    started = (steps == 0).nonzero()[0]
     if len(started):
         live.reset(started)
     if not np.array_equal(live.clock, steps):
@@ -263,24 +283,38 @@ def _live_batch(module: Any, episodes: list[Any], shared_data: dict[str, Any]) -
     return live
 
 
-def _snapshots(module: Any, episodes: list[Any], shared_data: dict[str, Any]) -> list[np.ndarray]:
-    """The column of snapshots for the time step that is about to be added to the episodes."""
+def _clocks(episodes: list[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Time steps of each episode (-1 before its first observation), and those of its fragment."""
+    steps = [episode.t if episode.is_reset else -1 for episode in episodes]
+    return np.array(steps), np.array([len(episode) for episode in episodes])
+
+
+def snapshots_of(
+    module: Any, steps: np.ndarray, lengths: np.ndarray, shared_data: dict[str, Any]
+) -> list[Snapshots | None]:
+    """For each episode, what to store with the time step that is about to be added to it.
+
+    Args:
+        module: The module; its live batch has just taken that step.
+        steps: Time steps that each episode has taken before, (B,); negative if it takes none now,
+            because its environment is being reset.
+        lengths: The same, counted from the beginning of the rollout fragment, (B,).
+        shared_data: The runner's data, which hold the live batch.
+    """
     live, rounded = shared_data[_LIVE], module.network.elmur.config.memory_levels is not None
-    row_length = module.model_config["max_seq_len"]
-    pairs: list[Any] = [None] * len(episodes)
-    # An episode that has no observation yet takes no step; its environment is being reset.
-    running = [i for i, episode in enumerate(episodes) if episode.is_reset]
+    column: list[Snapshots | None] = [None] * len(steps)
     # The first row of a fragment begins before its first step, each other one after a step; so does
     # the row of a bootstrap value behind the fragment.
-    first = [i for i in running if len(episodes[i]) == 0 and episodes[i].t > 0]
-    last = [i for i in running if (len(episodes[i]) + 1) % row_length == 0]
-    if first:
-        for i, snapshot in zip(first, pack_rows(live.state_before(first), rounded), strict=True):
-            pairs[i] = snapshot, None
-    if last:
-        for i, snapshot in zip(last, pack_rows(live.state(last), rounded), strict=True):
-            pairs[i] = pairs[i][0] if pairs[i] else None, snapshot
-    return snapshot_column(pairs)
+    first = ((lengths == 0) & (steps > 0)).nonzero()[0]
+    last = (((lengths + 1) % module.model_config["max_seq_len"] == 0) & (steps >= 0)).nonzero()[0]
+    if len(first):
+        for i, state in zip(first, pack_rows(live.state_before(first), rounded), strict=True):
+            column[i] = Snapshots(before=state)
+    if len(last):
+        for i, state in zip(last, pack_rows(live.state(last), rounded), strict=True):
+            column[i] = column[i] or Snapshots()
+            column[i].after = state
+    return column
 
 
 def _state_of_row(episode: Any, begin: int) -> tuple[bytes | None, bool]:
@@ -289,12 +323,13 @@ def _state_of_row(episode: Any, begin: int) -> tuple[bytes | None, bool]:
     The state of a row without a snapshot is known if it is the initial one.
     """
     column = episode.extra_model_outputs.get(SNAPSHOTS)
-    pair = None
-    if column is not None:
-        pair = column[max(begin - 1, 0)]
-        pair = pair[()] if isinstance(pair, np.ndarray) else pair
-    snapshot = None if pair is None else pair[0 if begin == 0 else 1]
-    return snapshot, snapshot is not None or episode.t_started + begin == 0
+    snapshots = None if column is None else column[max(begin - 1, 0)]
+    if isinstance(snapshots, np.ndarray):
+        snapshots = snapshots[()]
+    state = None
+    if snapshots is not None:
+        state = snapshots.before if begin == 0 else snapshots.after
+    return state, state is not None or episode.t_started + begin == 0
 
 
 def _columns(episodes: list[Any]) -> dict[str, Any]:

@@ -1,0 +1,110 @@
+"""Time steps of a vector environment, recorded by column and handed to episodes in one piece."""
+
+import time
+from typing import Any
+
+import numpy as np
+import tree
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+from ray.rllib.env.utils.infinite_lookback_buffer import InfiniteLookbackBuffer
+from ray.rllib.utils.spaces.space_utils import batch, unbatch
+
+from rllib_elmur.plugin.columns import snapshot_column
+
+
+class Recorder:
+    """What happened since a rollout fragment began, in arrays of (time, environment, ...).
+
+    RLlib adds each environment's time step to its episode and stacks them all again when the
+    episode is handed on. Here an episode gets its steps when it ends or its fragment does.
+
+    Args:
+        n_envs: Environments B.
+        n_steps: Time steps to expect; more are taken if they come.
+    """
+
+    def __init__(self, n_envs: int, n_steps: int):
+        self._capacity = max(n_steps, 1)
+        self._columns: dict[str, Any] = {}
+        self._infos: list[list[dict[str, Any]]] = []
+        self._began = time.perf_counter()
+        self._first = np.zeros(n_envs, np.int64)  # where each environment's episode goes on
+        self.n_steps = 0
+
+    def add(self, infos: list[dict[str, Any]], columns: dict[str, Any]) -> None:
+        """Adds a time step: columns are arrays (B, ...), nested as spaces are, or lists of B."""
+        self._infos.append(infos)
+        if self.n_steps == self._capacity or not self._columns:
+            self._grow(columns)
+        for name, column in columns.items():
+            if isinstance(column, np.ndarray):
+                self._columns[name][self.n_steps] = column
+            else:
+                tree.map_structure(self._put, self._columns[name], column)
+        self.n_steps += 1
+
+    def begin(self, env_index: int) -> None:
+        """An episode begins with the next time step."""
+        self._first[env_index] = self.n_steps
+
+    def hand_over(self, episode: SingleAgentEpisode, env_index: int) -> None:
+        """Adds to an episode the steps since it began or got some; it then holds arrays."""
+        steps = slice(self._first[env_index], self.n_steps)
+        self._first[env_index] = self.n_steps
+        n_steps = steps.stop - steps.start
+        if n_steps:
+            columns = {
+                name: tree.map_structure(lambda x: x[steps, env_index].copy(), column)
+                for name, column in self._columns.items()
+            }
+            _extend(episode.observations, columns.pop("obs"))
+            _extend(episode.actions, columns.pop("actions"))
+            _extend(episode.rewards, columns.pop("rewards"))
+            episode.infos.extend([infos[env_index] for infos in self._infos[steps]])
+            episode.is_terminated = bool(columns.pop("terminateds")[-1])
+            episode.is_truncated = bool(columns.pop("truncateds")[-1])
+            for name, column in columns.items():
+                buffer = episode.extra_model_outputs.setdefault(name, InfiniteLookbackBuffer())
+                _extend(buffer, column)
+            episode.t += n_steps
+            episode._start_time = episode._start_time or self._began
+            episode._last_step_time = time.perf_counter()
+        episode.validate()
+
+    def _put(self, array: np.ndarray, value: np.ndarray) -> None:
+        array[self.n_steps] = value
+
+    def _grow(self, columns: dict[str, Any]) -> None:
+        if self._columns:
+            self._columns = tree.map_structure(
+                lambda x: np.concatenate([x, np.empty_like(x)]), self._columns
+            )
+            self._capacity *= 2
+        else:
+            self._columns = tree.map_structure(
+                lambda x: np.empty((self._capacity, *x.shape), x.dtype), columns
+            )
+
+
+def item(column: Any, i: int) -> Any:
+    """Item i of a (nested) column."""
+    return tree.map_structure(lambda x: x[i], column)
+
+
+def cut(episode: SingleAgentEpisode, lookback: int) -> SingleAgentEpisode:
+    """The continuation of an episode that holds arrays; it holds lists, to which RLlib can add."""
+    continuation = episode.cut(len_lookback_buffer=lookback)
+    buffers = [continuation.observations, continuation.actions, continuation.rewards]
+    for buffer in [*buffers, *continuation.extra_model_outputs.values()]:
+        if buffer.finalized:
+            data, buffer.finalized = buffer.data, False
+            is_object = isinstance(data, np.ndarray) and data.dtype == object
+            buffer.data = snapshot_column(list(data)) if is_object else list(unbatch(data))
+    return continuation
+
+
+def _extend(buffer: InfiniteLookbackBuffer, column: Any) -> None:
+    """Adds (steps, ...) to a buffer's items."""
+    if isinstance(buffer.data, list) and buffer.data:
+        column = tree.map_structure(lambda a, b: np.concatenate([a, b]), batch(buffer.data), column)
+    buffer.data, buffer.finalized = column, True
