@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ class ELMUR(nn.Module):
     """
 
     _weights: tuple[Tensor, ...]
+    _replaced = 0
     shift: Tensor  # where the distance of query i from key j lies among position logits, (L L,)
     future: Tensor  # whether key j comes after query i, (L, L)
 
@@ -36,7 +37,7 @@ class ELMUR(nn.Module):
         layers = nn.ModuleList(ELMURLayer(config) for _ in range(config.n_layers))
         self.layers = cast("Sequence[ELMURLayer]", layers)
         self.final_norm = nn.LayerNorm(config.d_model) if config.norm_first else nn.Identity()
-        self._kept: tuple[int | None, list[tuple[TokenMaps, MemoryMaps]]] = None, []
+        self._kept: tuple[tuple[int, ...] | None, list[tuple[TokenMaps, MemoryMaps]]] = None, []
         _collect_weights(self)
         self.register_load_state_dict_post_hook(_collect_weights)
         token = torch.arange(config.segment_length)
@@ -148,13 +149,18 @@ class ELMUR(nn.Module):
         position = position.unflatten(-1, self.future.shape).flatten(0, 1)
         return query, key, value, position.masked_fill(self.future, float("-inf"))
 
-    def weights_version(self) -> int:
-        """A stamp of the weights: where they lie, and how often PyTorch saw them written.
+    def weights_version(self) -> tuple[int, ...]:
+        """A stamp of the weights: how often they were replaced and PyTorch saw each written.
 
         PyTorch does not count what a fused optimizer or a write to `.data` does to them.
         """
-        places = tuple(map(Tensor.data_ptr, self._weights))
-        return hash((places, tuple(map(_writes, self._weights))))
+        return self._replaced, *map(_writes, self._weights)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "ELMUR":
+        """Moves or converts the weights (`to`)."""
+        super()._apply(fn, recurse)
+        _collect_weights(self)
+        return self
 
 
 _writes = operator.attrgetter("_version")
@@ -163,3 +169,4 @@ _writes = operator.attrgetter("_version")
 def _collect_weights(model: ELMUR, _: object = None) -> None:
     """Walking through all submodules is too slow for every step."""
     model._weights = tuple(model.parameters())
+    model._replaced += 1

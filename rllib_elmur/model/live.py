@@ -56,6 +56,9 @@ class LiveBatch:
         self._outputs = like.new_empty(c.n_layers, *like.shape)
         size = c.n_layers, 2, n_rows * c.n_heads, self._length, c.d_model // c.n_heads
         self._keys_values = like.new_zeros(size)
+        # Where each layer and place writes; making views anew would cost as much as writing.
+        self._outputs_at = [list(layer.split(1, dim=1)) for layer in self._outputs]
+        self._keys_values_at = [list(layer.unbind(2)) for layer in self._keys_values]
         memory = torch.stack([elmur.load(i, state) for i in range(c.n_layers)])
         self._memory = memory.flatten(0, 2)  # (n B M, d)
         self._derive()
@@ -131,27 +134,25 @@ class LiveBatch:
         hidden = self._hidden[place].index_select(0, self._index(clock % self._length))[:, None]
         position = np.tile(clock, n_layers).repeat(self._slots)
         bias = self._bias(position - self._anchors, self._anchors < 0, self._table_of_slot)
-        size = (n_layers, n_rows, self._slots)
-        bias = bias.view(*size, -1, 1)  # (n, B, M, H, T = 1)
-        views = self._views.view(*size, *self._views.shape[1:])  # (n, B, M, H, 2 d + 1)
+        bias = bias.view(n_layers, n_rows, self._slots, -1, 1).unbind()  # (B, M, H, T = 1)
         y = x[:, None]  # (B, 1, d)
         for i, layer in enumerate(self._elmur.layers):
-            ring = self._keys_values[i]  # (2, B H, L, d/H)
 
-            def gather(qkv: Tensor, position: Tensor, ring: Tensor = ring) -> tuple[Tensor, ...]:
+            def gather(qkv: Tensor, position: Tensor, i: int = i) -> tuple[Tensor, ...]:
                 query, new = qkv[:, 0, :1], qkv[:, 0, 1:]  # (B, 1, H, d/H), (B, 2, H, d/H)
-                ring[:, :, place] = new.transpose(0, 1).flatten(1, 2)
+                ring = self._keys_values_at[i][place]
+                ring.view(2, n_rows, *query.shape[2:]).copy_(new.transpose(0, 1))
                 position = position[:, 0].index_select(2, self._by_age[place]) + hidden  # (B, H, L)
                 return (
                     query.reshape(-1, 1, query.shape[-1]),
-                    *ring,
+                    *self._keys_values[i],
                     position.view(-1, self._length, 1),
                 )
 
             maps = self._token_maps[i]
             h = layer.attend(y, maps, gather)
-            y = layer.read(h, views[i], bias[i], maps)
-            self._outputs[i][:, place] = y[:, 0]
+            y = layer.read(h, self._views_of[i], bias[i], maps)
+            self._outputs_at[i][place].copy_(y)
         return y[:, 0]
 
     def _write(self, finished: np.ndarray) -> None:
@@ -203,6 +204,7 @@ class LiveBatch:
         # What tokens see of the slots: (n B M, H, 2 d + 1) and, at an episode's start, (n, M, ...).
         self._views = layers[0].view(self._memory, self._memory_maps)
         initial_views = layers[0].view(self._initial_memory.flatten(0, 1), self._memory_maps)
+        self._views_of = self._views.unflatten(0, (*self._by_layer, self._slots)).unbind()
         self._initial_views = initial_views.unflatten(0, (n_layers, self._slots))
         # Rows with fewer tokens fill places that their coming tokens will overwrite.
         phase = self.clock % self._length

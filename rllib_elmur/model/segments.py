@@ -10,7 +10,7 @@ s concerns are thus always the first ones, and no padding is computed beyond a r
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rllib_elmur.model.memory import lru_order
 from rllib_elmur.model.state import State
@@ -63,19 +63,19 @@ class Packing(NamedTuple):
         phase = self.phase[self.row][:, None]
         index = torch.where(place < phase, place, segment_length + place - phase)
         index = index.clamp(max=source.shape[1] - 1)  # beyond `filled`: never read as data
-        return _take(source, self.row[:, None], index)
+        flat = (self.row[:, None] * source.shape[1] + index).flatten()
+        return source.flatten(0, 1).index_select(0, flat).view(*index.shape, x.shape[-1])
 
     def unpack(self, y: Tensor, n_tokens: int) -> Tensor:
         """The new tokens' outputs, (N, L, d) to (B, T, d); zeros at the padding."""
         place = self.phase[:, None] + torch.arange(n_tokens, device=y.device)
-        return self._at(y, place) * (place < self.filled[:, None])[..., None]
+        return self._at(y, place)
 
     def open_segment(self, tokens: Tensor) -> Tensor:
         """The tokens of each row's unfinished segment, (N, L, d) to (B, L, d), zero after them."""
         segment_length = tokens.shape[1]
-        begin = (self.filled // segment_length * segment_length)[:, None]
-        place = begin + torch.arange(segment_length, device=tokens.device)
-        return self._at(tokens, place) * (place < self.filled[:, None])[..., None]
+        begin = self.filled // segment_length * segment_length
+        return self._at(tokens, begin[:, None] + torch.arange(segment_length, device=tokens.device))
 
     def pick(self, entries: list[Tensor], index: Tensor) -> Tensor:
         """Entries `index` (B, M) of each row, (B, M, d).
@@ -86,13 +86,15 @@ class Packing(NamedTuple):
         return torch.cat(entries)[first[index] + self.rank[:, None]]
 
     def _at(self, packed: Tensor, place: Tensor) -> Tensor:
-        """What lies at `place` (B, P) of each row; anything where the row has no such place."""
-        n_packed, segment_length = packed.shape[:2]
-        first = torch.tensor(self.active, device=place.device).cumsum(0)
-        first = torch.nn.functional.pad(first, (1, 1))[:-1]  # where each segment index begins
+        """What lies at `place` (B, P) of each row, (B, P, d); zero where the row has no token."""
+        n_packed, segment_length, d = packed.shape
+        first = torch.tensor([0, *self.active[:-1]], device=place.device).cumsum(0)
         segment = (place // segment_length).clamp(max=len(self.active) - 1)
-        index = (first[segment] + self.rank[:, None]).clamp(max=n_packed - 1)
-        return _take(packed, index, place % segment_length)
+        index = (first[segment] + self.rank[:, None]) * segment_length + place % segment_length
+        # One token more, of zeros, for what no row has.
+        index = torch.where(place < self.filled[:, None], index, n_packed * segment_length)
+        tokens = nn.functional.pad(packed.flatten(0, 1), (0, 0, 0, 1))
+        return tokens.index_select(0, index.flatten()).view(*place.shape, d)
 
 
 class Queue(NamedTuple):
@@ -145,9 +147,3 @@ class Queue(NamedTuple):
                 last < n_slots, state.anchors, begin + (last - n_slots + 1) * segment_length - 1
             ),
         )
-
-
-def _take(x: Tensor, row: Tensor, index: Tensor) -> Tensor:
-    """X (R, P, d) at (row, index), broadcast to (..., I): (..., I, d)."""
-    flat = (row * x.shape[1] + index).flatten()
-    return x.flatten(0, 1).index_select(0, flat).unflatten(0, index.shape)

@@ -88,23 +88,28 @@ def run(task: str, policy: str, seeds: list[int], steps: int, folder: Path, cons
     for trial in sorted(outcome.folder.glob("*/progress.csv")):
         seed = json.loads((trial.parent / "params.json").read_text())["seed"]
         with trial.open() as lines:
-            rows = [(float(row[STEPS]), float(row[metric])) for row in csv.DictReader(lines)]
+            keys = STEPS, metric, "time_total_s"
+            rows = [tuple(float(row[key]) for key in keys) for row in csv.DictReader(lines)]
         results[seed] = rows, sorted(trial.parent.glob("checkpoint_*"))[-CHECKPOINTS:]
     return dict(sorted(results.items()))
 
 
-def steps_to(curve: list[tuple[float, float]], level: float, window: int) -> float | None:
-    """Env steps at which the median of `window` iterations first reaches `level`."""
-    values = [value for _, value in curve]
+# A point of a learning curve: env steps, the metric, seconds of training.
+Curve = list[tuple[float, float, float]]
+
+
+def time_to(curve: Curve, level: float, window: int) -> tuple[float | None, float | None]:
+    """Env steps and seconds until the median of `window` iterations first reaches `level`."""
+    values = [value for _, value, _ in curve]
     for i in range(window, len(values) + 1):
         if np.median(values[i - window : i]) >= level:
-            return curve[i - 1][0]
-    return None
+            return curve[i - 1][0], curve[i - 1][2]
+    return None, None
 
 
-def lowest_after(curve: list[tuple[float, float]], level: float) -> float | None:
+def lowest_after(curve: Curve, level: float) -> float | None:
     """The lowest value after the curve first passed `level`."""
-    values = [value for _, value in curve]
+    values = [value for _, value, _ in curve]
     first = next((i for i, value in enumerate(values) if value > level), None)
     return None if first is None else min(values[first:])
 
@@ -116,8 +121,10 @@ def tmaze_row(curve, checkpoints, every_checkpoint: bool, console: Console) -> d
     rows = evaluate(chosen, options, console)
     successes = [row.success for row in rows]
     per_checkpoint = [successes[i : i + len(LENGTHS)] for i in range(0, len(rows), len(LENGTHS))]
+    steps, seconds = time_to(curve, 0.99, window=5)
     return {
-        "steps to 0.99": steps_to(curve, 0.99, window=5),
+        "steps to 0.99": steps,
+        "seconds to 0.99": seconds,
         "lowest after 0.97": lowest_after(curve, 0.97),
         **dict(zip((f"success at {n}" for n in LENGTHS), per_checkpoint[-1], strict=True)),
         "last checkpoints": per_checkpoint,
@@ -127,8 +134,8 @@ def tmaze_row(curve, checkpoints, every_checkpoint: bool, console: Console) -> d
 def cartpole_row(curve) -> dict[str, Any]:
     """The figures of one seed on StatelessCartPole."""
     return {
-        f"steps to {SOLVED}": steps_to(curve, SOLVED, window=1),
-        "best return": max(value for _, value in curve),
+        f"steps to {SOLVED}": time_to(curve, SOLVED, window=1)[0],
+        "best return": max(value for _, value, _ in curve),
     }
 
 

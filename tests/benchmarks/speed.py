@@ -13,6 +13,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from rllib_elmur.config import ELMURConfig
 from rllib_elmur.model.network import PolicyNetwork
 
 ROUNDS = 7
+STEPS = 200  # of a module between two looks at the clock
+SPACE = gym.spaces.Box(-1, 1, (4,))
 Row = dict[str, Any]
 
 
@@ -40,12 +43,9 @@ def sampling() -> Iterator[Row]:
             config = ppo(peer, n_envs)
             runner = config.env_runner_cls or _default_runner()
             runners[peer] = runner(config=config, worker_index=0, num_workers=0)
-        n_steps, samples = 128 * n_envs, {}
-
-        def sample(peer: str) -> None:
-            samples[peer] = runners[peer].sample(num_timesteps=n_steps)
-
-        seconds = alternate({peer: lambda p=peer: sample(p) for peer in runners}, ROUNDS)
+        n_steps = 128 * n_envs
+        tasks = {peer: partial(r.sample, num_timesteps=n_steps) for peer, r in runners.items()}
+        seconds = alternate(tasks, ROUNDS)
         rates = {peer: n_steps / value for peer, value in seconds.items()}
         for peer in ("LSTM", "MLP"):
             yield _row(f"sampling, {n_envs} envs", peer, rates, "env steps/s")
@@ -62,34 +62,41 @@ def sampling() -> Iterator[Row]:
 
 def step() -> Iterator[Row]:
     """One step of the module, with heads, against tokenizer + LSTM + heads."""
-    space = gym.spaces.Box(-1, 1, (4,))
     for n_layers, batch_size in ((2, 16), (2, 64), (1, 16), (1, 64)):
-        network = PolicyNetwork(space, 4, ELMURConfig(n_layers=n_layers, **OPTIONS))
-        clock = torch.arange(batch_size)  # rows finish their segments at different times
-        live = network.elmur.live(network.elmur.initial_state(batch_size)._replace(clock=clock))
-        token, lstm = nn.Linear(4, 64), nn.LSTM(64, 64, batch_first=True)
-        heads = nn.Linear(64, 4), nn.Linear(64, 1)
-        state = (torch.zeros(1, batch_size, 64),) * 2
-        x = torch.randn(batch_size, 1, 4)
-
-        @torch.no_grad()
-        def elmur() -> None:
-            for _ in range(200):
-                features, _ = network.act(x, live)
-                for head in (network.pi, heads[1]):
-                    head(features)
-
-        @torch.no_grad()
-        def recurrent() -> None:
-            nonlocal state
-            for _ in range(200):
-                features, state = lstm(torch.tanh(token(x)), state)
-                for head in heads:
-                    head(features)
-
-        seconds = alternate({"ELMUR": elmur, "LSTM": recurrent}, ROUNDS)
-        times = {peer: value / 200 * 1e6 for peer, value in seconds.items()}
+        tasks = {"ELMUR": _elmur_steps(n_layers, batch_size), "LSTM": _lstm_steps(batch_size)}
+        times = {peer: value / STEPS * 1e6 for peer, value in alternate(tasks, ROUNDS).items()}
         yield _row(f"module step, n={n_layers}, B={batch_size}", "LSTM", times, "us")
+
+
+def _elmur_steps(n_layers: int, batch_size: int) -> Callable[[], None]:
+    network = PolicyNetwork(SPACE, 4, ELMURConfig(n_layers=n_layers, **OPTIONS))
+    clock = torch.arange(batch_size)  # rows finish their segments at different times
+    live = network.elmur.live(network.elmur.initial_state(batch_size)._replace(clock=clock))
+    vf, x = nn.Linear(64, 1), torch.randn(batch_size, 1, 4)
+
+    @torch.no_grad()
+    def run() -> None:
+        for _ in range(STEPS):
+            features, _ = network.act(x, live)
+            network.pi(features)
+            vf(features)
+
+    return run
+
+
+def _lstm_steps(batch_size: int) -> Callable[[], None]:
+    token, lstm = nn.Linear(4, 64), nn.LSTM(64, 64, batch_first=True)
+    pi, vf, x = nn.Linear(64, 4), nn.Linear(64, 1), torch.randn(batch_size, 1, 4)
+
+    @torch.no_grad()
+    def run() -> None:
+        state = (torch.zeros(1, batch_size, 64),) * 2
+        for _ in range(STEPS):
+            features, state = lstm(torch.tanh(token(x)), state)
+            pi(features)
+            vf(features)
+
+    return run
 
 
 def update() -> Iterator[Row]:
@@ -101,14 +108,16 @@ def update() -> Iterator[Row]:
         for peer, algorithm in algorithms.items():
             episodes = algorithm.env_runner.sample(num_timesteps=4000)
 
-            def train(group=algorithm.learner_group, packed=cloudpickle.dumps(episodes)) -> None:
-                group.update(episodes=cloudpickle.loads(packed), num_epochs=6, minibatch_size=1000)
-
-            tasks[peer] = train
+            tasks[peer] = partial(_update, algorithm.learner_group, cloudpickle.dumps(episodes))
         seconds = alternate(tasks, 5)
         times = {peer: value / 4000 * 1e6 for peer, value in seconds.items()}
         yield _row(f"update, {name}", "LSTM", times, "us/env step")
         _stop(algorithms)
+
+
+def _update(group: Any, episodes: bytes) -> None:
+    # Connectors change episodes: each update gets its own.
+    group.update(episodes=cloudpickle.loads(episodes), num_epochs=6, minibatch_size=1000)
 
 
 def training() -> Iterator[Row]:
@@ -157,7 +166,7 @@ def growth() -> Iterator[Row]:
 
 
 def _step_task(**options: Any) -> tuple[Callable[[], None], int]:
-    elmur = PolicyNetwork(gym.spaces.Box(-1, 1, (4,)), 4, _config(options)).elmur
+    elmur = PolicyNetwork(SPACE, 4, _config(options)).elmur
     state = elmur.initial_state(16)._replace(clock=torch.arange(16))
     live, x = elmur.live(state), torch.randn(16, 64)
 
@@ -170,7 +179,7 @@ def _step_task(**options: Any) -> tuple[Callable[[], None], int]:
 
 def _train_task(**options: Any) -> tuple[Callable[[], None], int]:
     config = _config(options)
-    elmur = PolicyNetwork(gym.spaces.Box(-1, 1, (4,)), 4, config).elmur
+    elmur = PolicyNetwork(SPACE, 4, config).elmur
     x = torch.randn(32, config.max_seq_len, 64)
 
     def run() -> None:
