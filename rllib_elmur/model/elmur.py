@@ -93,6 +93,7 @@ class ELMUR(nn.Module):
     def absorb(self) -> list[tuple[TokenMaps, MemoryMaps]]:
         """What each layer derives from its weights; without gradient it is kept while they are."""
         if torch.is_grad_enabled():
+            self._kept = None, []  # what is trained is about to change
             return [layer.absorb() for layer in self.layers]
         version = self.weights_version()
         if self._kept[0] != version:

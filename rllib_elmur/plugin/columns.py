@@ -109,3 +109,8 @@ def snapshot_column(snapshots: list[Snapshots | None]) -> list[np.ndarray]:
 
 
 _NO_SNAPSHOT = np.array(None, dtype=object)
+
+
+def items_of(column: Any) -> list[Any]:
+    """A column of RLlib's, a list or keyed by episode, as a list."""
+    return column if isinstance(column, list) else [i for items in column.values() for i in items]

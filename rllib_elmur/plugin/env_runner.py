@@ -31,11 +31,11 @@ from rllib_elmur.plugin.connectors import (
     AddSnapshots,
     BatchToEnv,
     BatchToModule,
-    LearnerConnectorBuilder,
     snapshots_of,
 )
 from rllib_elmur.plugin.module import ELMURTorchRLModule
 from rllib_elmur.plugin.recorder import Recorder, cut, item
+from rllib_elmur.plugin.train_rows import LearnerConnectorBuilder
 
 _TO_MODULE = [
     AddObservationsFromEpisodesToBatch,

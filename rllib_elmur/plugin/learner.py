@@ -23,8 +23,8 @@ class _StableAdam(TorchLearner):
         parameters = self.get_parameters(self.module[module_id])
         self.register_optimizer(
             module_id=module_id,
-            # One call for all parameters: there are many small ones.
-            optimizer=torch.optim.Adam(parameters, eps=ADAM_EPSILON, foreach=True),
+            # One kernel for all parameters: there are many small ones.
+            optimizer=torch.optim.Adam(parameters, eps=ADAM_EPSILON, fused=True),
             params=parameters,
             lr_or_lr_schedule=config.lr,
         )

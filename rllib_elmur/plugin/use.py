@@ -9,11 +9,11 @@ from ray.tune.search.sample import Domain
 
 from rllib_elmur.config import ELMURConfig
 from rllib_elmur.envs import ENVIRONMENTS
-from rllib_elmur.plugin.connectors import with_snapshots
 from rllib_elmur.plugin.env_runner import ELMUREnvRunner
 from rllib_elmur.plugin.learner import stable_learner
 from rllib_elmur.plugin.module import ENVIRONMENT, ELMURTorchRLModule
 from rllib_elmur.plugin.previous import with_previous
+from rllib_elmur.plugin.train_rows import with_snapshots
 
 
 def use_elmur(config: AlgorithmConfig, **options: Any) -> AlgorithmConfig:

@@ -164,3 +164,17 @@ def test_a_batch_made_in_inference_mode_goes_on_outside_of_it():
 
 def tensors(live):
     return {name: value for name, value in vars(live).items() if isinstance(value, torch.Tensor)}
+
+
+def test_a_fused_optimizer_leaves_nothing_derived_from_the_old_weights():
+    model = build(n_layers=2, memory_slots=2, segment_length=3)
+    x, state = tokens(model, 1, 9), model.initial_state(1)
+    with torch.no_grad():
+        before, _ = model(x, state)  # derives, as a value function does before an update
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05, fused=True)
+    model(x, state)[0].sum().backward()
+    optimizer.step()
+    with torch.no_grad():
+        after, _ = model(x, state)
+        assert deviation(after, copy.deepcopy(model)(x, state)[0]) < 1e-12
+    assert deviation(after, before) > 1e-3

@@ -20,12 +20,8 @@ from ray.rllib.utils.minibatch_utils import ShardEpisodesIterator
 from test_spaces import ACTIONS, MORE, OBSERVATIONS
 
 from rllib_elmur.plugin.columns import SNAPSHOTS
-from rllib_elmur.plugin.connectors import (
-    MASKED_STEPS,
-    BatchToEnv,
-    BatchToModule,
-    with_snapshots,
-)
+from rllib_elmur.plugin.connectors import BatchToEnv, BatchToModule
+from rllib_elmur.plugin.train_rows import MASKED_STEPS, with_snapshots
 
 # Shorter than a row of 8 steps, of its length and multiples, longer.
 ENV = {"observation": gym.spaces.Box(-1, 1, (3,)), "lengths": [1, 2, 7, 8, 9, 16, 23, 40]}
