@@ -30,6 +30,7 @@ class LiveBatch:
         state: Where the episodes stand.
 
     Attributes:
+        elmur: The model.
         clock: Time steps seen since each episode's start, (B,) int64.
     """
 
@@ -37,7 +38,7 @@ class LiveBatch:
     @torch.no_grad()
     def __init__(self, elmur: "ELMUR", state: State):
         c, n_rows, like = elmur.config, len(state.clock), state.segment
-        self._elmur, self._length, self._slots = elmur, c.segment_length, c.memory_slots
+        self.elmur, self._length, self._slots = elmur, c.segment_length, c.memory_slots
         self._by_layer = c.n_layers, n_rows
         # The integers that steer are the host's: no step waits for a device to tell them.
         self.clock = state.clock.numpy(force=True).copy()
@@ -76,7 +77,7 @@ class LiveBatch:
         if len(finished):
             self._write(finished)
         self._place = (self._place + 1) % self._length
-        return self._elmur.final_norm(y)
+        return self.elmur.final_norm(y)
 
     @torch.inference_mode(False)
     @torch.no_grad()
@@ -136,7 +137,7 @@ class LiveBatch:
         bias = self._bias(position - self._anchors, self._anchors < 0, self._table_of_slot)
         bias = bias.view(n_layers, n_rows, self._slots, -1, 1).unbind()  # (B, M, H, T = 1)
         y = x[:, None]  # (B, 1, d)
-        for i, layer in enumerate(self._elmur.layers):
+        for i, layer in enumerate(self.elmur.layers):
 
             def gather(qkv: Tensor, position: Tensor, i: int = i) -> tuple[Tensor, ...]:
                 query, new = qkv[:, 0, :1], qkv[:, 0, 1:]  # (B, 1, H, d/H), (B, 2, H, d/H)
@@ -167,7 +168,7 @@ class LiveBatch:
         empty = (anchor < 0)[:, None]
         table = self._table_of_slot[slot][:, None]
         bias = self._bias(anchor[:, None] - position, empty, table).mT  # (n R, H, L)
-        at, maps, layer = self._index(slot), self._memory_maps, self._elmur.layers[0]
+        at, maps, layer = self._index(slot), self._memory_maps, self.elmur.layers[0]
         old = self._memory.index_select(0, at)
         h = self._outputs.flatten(0, 1).index_select(0, self._index(rows))
         share = layer.blend.share(self._index(empty), h)
@@ -184,14 +185,14 @@ class LiveBatch:
         return torch.nn.functional.embedding(self._index(row), self._tables)
 
     def _refresh(self) -> None:
-        if self._version != self._elmur.weights_version():
+        if self._version != self.elmur.weights_version():
             self._derive()
 
     def _derive(self) -> None:
         """Derives from the weights all that a step needs; runs the open tokens again."""
-        layers, (n_layers, n_rows) = self._elmur.layers, self._by_layer
-        self._version = self._elmur.weights_version()
-        self._token_maps, memory_maps = zip(*self._elmur.absorb(), strict=True)
+        layers, (n_layers, n_rows) = self.elmur.layers, self._by_layer
+        self._version = self.elmur.weights_version()
+        self._token_maps, memory_maps = zip(*self.elmur.absorb(), strict=True)
         self._memory_maps = MemoryMaps.stack(memory_maps) if n_layers > 1 else memory_maps[0]
         tables = [layer.distance_bias for layer in layers]
         self._tables, self._reach = torch.cat([t.table for t in tables]), tables[0].reach
@@ -224,4 +225,4 @@ class LiveBatch:
 
     def _index(self, integers: Sequence[int] | np.ndarray) -> Tensor:
         """Integers or flags of the host on the device."""
-        return torch.as_tensor(np.asarray(integers)).to(self._elmur.shift.device)
+        return torch.as_tensor(np.asarray(integers)).to(self.elmur.shift.device)

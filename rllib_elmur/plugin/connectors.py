@@ -95,6 +95,7 @@ class BatchToEnv(ConnectorV2):
     ):
         self._struct: Any = None
         self._get_actions = GetActions()
+        kwargs |= {"normalize_actions": normalize_actions, "clip_actions": clip_actions}
         super().__init__(input_observation_space, input_action_space, **kwargs)
         self._to_bounds: Callable[[Any, Any], Any] | None = None
         if normalize_actions or clip_actions:
@@ -150,10 +151,11 @@ class AddSnapshots(ConnectorV2):
 
 def _live_batch(module: Any, steps: np.ndarray, shared_data: dict[str, Any]) -> LiveBatch:
     """The live batch of the running episodes, with rows of new episodes at their start."""
-    live = shared_data.get(_LIVE)
+    live, elmur = shared_data.get(_LIVE), module.network.elmur
     if live is None or len(live.clock) != len(steps):
-        elmur = module.network.elmur
         live = shared_data[_LIVE] = elmur.live(elmur.initial_state(len(steps)))
+    elif live.elmur is not elmur:  # the runner has made its module anew
+        live = shared_data[_LIVE] = elmur.live(live.state(range(len(steps))))
     started = (steps == 0).nonzero()[0]
     if len(started):
         live.reset(started)

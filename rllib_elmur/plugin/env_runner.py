@@ -64,7 +64,7 @@ class ELMUREnvRunner(SingleAgentEnvRunner):
     `on_episode_step`), they get their steps in one piece.
 
     Raises:
-        ValueError: If the config is one of several agents.
+        ValueError: If the config is one of several agents, or asks for recordings.
     """
 
     _ongoing_episodes: list[Any]
@@ -75,6 +75,11 @@ class ELMUREnvRunner(SingleAgentEnvRunner):
             raise ValueError(
                 "env_runner_cls=ELMUREnvRunner is for one agent: call `use_elmur` after "
                 "`config.multi_agent(...)`, or `config.env_runners(env_runner_cls=None)`."
+            )
+        if config.output:
+            raise ValueError(
+                f"output={config.output!r}: RLlib records episodes with an env runner of its own. "
+                "Set `config.env_runners(env_runner_cls=None)` after `use_elmur`."
             )
         super().__init__(config=config, **kwargs)
         self._pieces: tuple[BatchToModule, BatchToEnv] | None = None

@@ -20,8 +20,10 @@ def use_elmur(config: AlgorithmConfig, **options: Any) -> AlgorithmConfig:
     """Makes an algorithm's policy an ELMUR policy.
 
     This sets the `RLModuleSpec`, the connector of `previous_action` and `previous_reward` where
-    they are asked for, and, unless the config has a learner of its own, a learner with a larger
-    epsilon in Adam (see `plugin.learner`).
+    they are asked for, the env runner and the learner connector of the sparse state (see
+    `plugin.connectors`; a config with an env runner of its own or of several agents keeps RLlib's
+    way), the vector form of this package's environments, and, unless the config has a learner of
+    its own, a learner with a larger epsilon in Adam (see `plugin.learner`).
 
     Args:
         config: A config of an algorithm that learns a value function on whole sequences (PPO and

@@ -67,7 +67,7 @@ def test_what_a_live_batch_keeps_is_used():
     _, state, live = run_steps(model, tokens(model, 2, 8), state_at(model, [0, 3]))
     spoiled = copy.deepcopy(live)
     spoiled._keys_values += 1.0
-    spoiled._elmur, spoiled._version = model, model.weights_version()
+    spoiled.elmur, spoiled._version = model, model.weights_version()
     x = tokens(model, 2, seed=1)
     fresh = model.live(state).step(x)
     assert deviation(live.step(x), fresh) < 1e-9
@@ -115,7 +115,7 @@ def test_what_is_derived_goes_when_the_weights_change_in_the_middle_of_a_segment
     x = tokens(model, 2, 9, seed=1)
     expected, expected_state, _ = run_steps(model, x, state, keep=False)
     # What stale keys and values would have done to the outputs: the test can fail.
-    before._elmur, before._version = model, model.weights_version()
+    before.elmur, before._version = model, model.weights_version()
     assert deviation(run_steps(model, x, state, before)[0], expected) > 1e-3
     outputs, new_state, _ = run_steps(model, x, state, live)
     assert deviation(outputs, expected) < 1e-12

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import pytest
 from plugin_helpers import SMALL, learner_module, ppo
 from ray import tune
@@ -18,6 +19,7 @@ from ray.rllib.algorithms.sac import SACConfig
 from ray.rllib.core.rl_module.apis import TargetNetworkAPI
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
+from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
 import rllib_elmur
 
@@ -176,3 +178,33 @@ def test_tune_chooses_an_option_of_the_model(tmp_path: Path) -> None:
         lengths.add(module.network.elmur.config.segment_length)
         assert module.network.elmur.config.memory_slots == 4
     assert lengths == {2, 3}
+
+
+def test_the_environments_of_the_package_get_their_vector_form_unless_another_is_chosen() -> None:
+    ours = "rllib_elmur/TMazePassive-v0"
+    config = rllib_elmur.use_elmur(PPOConfig().environment(ours))
+    assert config.gym_env_vectorize_mode == "vector_entry_point"
+    chosen = PPOConfig().environment(ours)
+    chosen.env_runners(gym_env_vectorize_mode=gym.VectorizeMode.ASYNC)
+    assert rllib_elmur.use_elmur(chosen).gym_env_vectorize_mode is gym.VectorizeMode.ASYNC
+    config.env_runners(gym_env_vectorize_mode="sync")  # a later choice
+    config.validate()
+    assert config.gym_env_vectorize_mode == "sync"
+    other = rllib_elmur.use_elmur(PPOConfig().environment("CartPole-v1"))
+    assert other.gym_env_vectorize_mode == "sync"
+
+
+def test_an_env_runner_of_the_users_stays() -> None:
+    config = PPOConfig().environment("CartPole-v1").env_runners(env_runner_cls=SingleAgentEnvRunner)
+    assert rllib_elmur.use_elmur(config).env_runner_cls is SingleAgentEnvRunner
+
+
+def test_the_sparse_state_says_what_it_is_not_for() -> None:
+    config = rllib_elmur.use_elmur(PPOConfig().environment("CartPole-v1"))
+    config.offline_data(output="somewhere")
+    with pytest.raises(ValueError, match="output='somewhere'"):
+        config.env_runner_cls(config=config, worker_index=0, num_workers=0)
+    config = rllib_elmur.use_elmur(PPOConfig().environment("CartPole-v1"))
+    config.multi_agent(policies={"a", "b"}, policy_mapping_fn=lambda *args: "a")
+    with pytest.raises(ValueError, match=r"after `config\.multi_agent"):
+        config.env_runner_cls(config=config, worker_index=0, num_workers=0)
