@@ -21,6 +21,7 @@ from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 from rllib_elmur.experiments.checkpoints import Policy
 from rllib_elmur.experiments.environment import env_maker
 from rllib_elmur.experiments.problems import UserError
+from rllib_elmur.plugin.module import ELMURTorchRLModule
 
 _SEED = 1_000_003
 
@@ -95,10 +96,14 @@ class Actor:
         self._space = get_base_struct_from_space(policy.module.action_space)
         self._unsquash = policy.settings.get("normalize_actions", True)
         self._clip = policy.settings.get("clip_actions", False)
-        self._state = tree.map_structure(
-            lambda s: torch.stack([torch.as_tensor(s)] * num_envs),
-            policy.module.get_initial_state() or {},
-        )
+        self._state: Any
+        if isinstance(policy.module, ELMURTorchRLModule):
+            self._state = policy.module.get_live_state(num_envs)
+        else:
+            self._state = tree.map_structure(
+                lambda s: torch.stack([torch.as_tensor(s)] * num_envs),
+                policy.module.get_initial_state() or {},
+            )
 
     def __call__(self, observation: Any) -> Any:
         """The environments' next actions."""
@@ -109,8 +114,7 @@ class Actor:
             batch[Columns.STATE_IN] = self._state
         with torch.inference_mode():
             output = self._module.forward_inference(batch)
-            if self._state:
-                self._state = output[Columns.STATE_OUT]
+            self._state = output.get(Columns.STATE_OUT, self._state)
             action = output.get(Columns.ACTIONS)
             if action is None:
                 logits = output[Columns.ACTION_DIST_INPUTS]

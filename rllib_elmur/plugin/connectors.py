@@ -153,7 +153,7 @@ def _live_batch(module: Any, steps: np.ndarray, shared_data: dict[str, Any]) -> 
     """The live batch of the running episodes, with rows of new episodes at their start."""
     live, elmur = shared_data.get(_LIVE), module.network.elmur
     if live is None or len(live.clock) != len(steps):
-        live = shared_data[_LIVE] = elmur.live(elmur.initial_state(len(steps)))
+        live = shared_data[_LIVE] = module.get_live_state(len(steps))
     elif live.elmur is not elmur:  # the runner has made its module anew
         live = shared_data[_LIVE] = elmur.live(live.state(range(len(steps))))
     started = (steps == 0).nonzero()[0]

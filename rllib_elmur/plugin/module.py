@@ -15,6 +15,7 @@ from ray.rllib.utils.typing import StateDict
 from torch import Tensor, nn
 
 from rllib_elmur.config import ELMURConfig
+from rllib_elmur.model.live import LiveBatch
 from rllib_elmur.model.network import PolicyNetwork
 from rllib_elmur.model.state import State
 from rllib_elmur.plugin.columns import lengths_from, state_column, state_from
@@ -62,6 +63,15 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         """The state at an episode's start, without a batch axis."""
         state = state_column(self.network.elmur.initial_state())
         return {name: value[0] for name, value in state.items()}
+
+    def get_live_state(self, batch_size: int) -> LiveBatch:
+        """Episodes at their start whose state is kept between calls and advanced in place.
+
+        Handed in as STATE_IN, it takes one observation per episode (T = 1) and saves a caller that
+        acts step by step from carrying STATE_OUT.
+        """
+        elmur = self.network.elmur
+        return elmur.live(elmur.initial_state(batch_size))
 
     @override(InferenceOnlyAPI)
     def get_non_inference_attributes(self) -> list[str]:
