@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from rllib_elmur.config import ELMURConfig
 from rllib_elmur.model.layer import ELMURLayer, MemoryMaps, TokenMaps
-from rllib_elmur.model.live import LiveBatch
 from rllib_elmur.model.segments import Packing, Queue
 from rllib_elmur.model.state import State
 
@@ -18,7 +17,7 @@ class ELMUR(nn.Module):
     """A transformer with external layer memory (ELMUR, arXiv:2510.07151).
 
     `forward` is the sequence schedule: whole segments, for training and batch evaluation. The step
-    schedule, one token a row for rollouts, is the `LiveBatch` that `live` returns. Both call the
+    schedule, one token a row for rollouts, is `rllib_elmur.model.live.LiveBatch`. Both call the
     same `ELMURLayer.attend`, `.read` and `.write`; however an episode is cut into calls, outputs
     and final state agree.
 
@@ -85,10 +84,6 @@ class ELMUR(nn.Module):
             segment=packing.open_segment(tokens),
         )
         return packing.unpack(self.final_norm(y), x.shape[1]), state
-
-    def live(self, state: State) -> LiveBatch:
-        """The step schedule of a batch of episodes from `state` on."""
-        return LiveBatch(self, state)
 
     def absorb(self) -> list[tuple[TokenMaps, MemoryMaps]]:
         """What each layer derives from its weights; without gradient it is kept while they are."""

@@ -1,17 +1,14 @@
 """The step schedule: one token a row, with all that it needs of the past at hand."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from rllib_elmur.model.elmur import ELMUR
 from rllib_elmur.model.layer import MemoryMaps
 from rllib_elmur.model.state import State
-
-if TYPE_CHECKING:
-    from rllib_elmur.model.elmur import ELMUR
 
 
 class LiveBatch:
@@ -36,7 +33,7 @@ class LiveBatch:
 
     @torch.inference_mode(False)
     @torch.no_grad()
-    def __init__(self, elmur: "ELMUR", state: State):
+    def __init__(self, elmur: ELMUR, state: State):
         c, n_rows, like = elmur.config, len(state.clock), state.segment
         self.elmur, self._length, self._slots = elmur, c.segment_length, c.memory_slots
         self._by_layer = c.n_layers, n_rows

@@ -58,7 +58,7 @@ class PolicyNetwork(nn.Module):
         Args:
             observation: Tensors of (B, T, *space), nested as the space is.
             state: The state before the first observation; it must not be written in place. Or a
-                live batch (`ELMUR.live`), which takes one observation (T = 1) and is advanced.
+                `LiveBatch`, which takes one observation (T = 1) and is advanced.
 
         Returns:
             Features (B, T, d) and the state after the last observation.
@@ -69,7 +69,7 @@ class PolicyNetwork(nn.Module):
         last, live = self._live
         continues = last is not None and all(a is b for a, b in zip(last, state, strict=True))
         if continues and tokens.shape[1] == 1:
-            live = live or self.elmur.live(state)
+            live = live or LiveBatch(self.elmur, state)
             features = live.step(tokens[:, 0])[:, None]
             state = live.state(range(len(tokens)))
         else:

@@ -155,7 +155,7 @@ def _live_batch(module: Any, steps: np.ndarray, shared_data: dict[str, Any]) -> 
     if live is None or len(live.clock) != len(steps):
         live = shared_data[_LIVE] = module.get_live_state(len(steps))
     elif live.elmur is not elmur:  # the runner has made its module anew
-        live = shared_data[_LIVE] = elmur.live(live.state(range(len(steps))))
+        live = shared_data[_LIVE] = LiveBatch(elmur, live.state(range(len(steps))))
     started = (steps == 0).nonzero()[0]
     if len(started):
         live.reset(started)

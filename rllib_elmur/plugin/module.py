@@ -71,7 +71,7 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         acts step by step from carrying STATE_OUT.
         """
         elmur = self.network.elmur
-        return elmur.live(elmur.initial_state(batch_size))
+        return LiveBatch(elmur, elmur.initial_state(batch_size))
 
     @override(InferenceOnlyAPI)
     def get_non_inference_attributes(self) -> list[str]:

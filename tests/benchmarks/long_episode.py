@@ -9,6 +9,7 @@ import torch
 from peers import OPTIONS
 
 from rllib_elmur.config import ELMURConfig
+from rllib_elmur.model.live import LiveBatch
 from rllib_elmur.model.network import PolicyNetwork
 
 WINDOW, EARLY, LATE = 200, 1_000, 1_000_000
@@ -24,7 +25,7 @@ def resident() -> float:
 def main() -> None:
     """Steps one row; measures a window of steps before each of the two marks."""
     network = PolicyNetwork(gym.spaces.Box(-1, 1, (4,)), 4, ELMURConfig(n_layers=1, **OPTIONS))
-    live, x = network.elmur.live(network.elmur.initial_state(1)), torch.randn(1, 1, 4)
+    live, x = LiveBatch(network.elmur, network.elmur.initial_state(1)), torch.randn(1, 1, 4)
     figures = []
     with torch.no_grad():
         for begin, end in ((0, EARLY), (EARLY, LATE)):

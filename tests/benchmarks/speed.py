@@ -27,6 +27,7 @@ from rich.table import Table
 from torch import nn
 
 from rllib_elmur.config import ELMURConfig
+from rllib_elmur.model.live import LiveBatch
 from rllib_elmur.model.network import PolicyNetwork
 
 ROUNDS = 7
@@ -71,7 +72,7 @@ def step() -> Iterator[Row]:
 def _elmur_steps(n_layers: int, batch_size: int) -> Callable[[], None]:
     network = PolicyNetwork(SPACE, 4, ELMURConfig(n_layers=n_layers, **OPTIONS))
     clock = torch.arange(batch_size)  # rows finish their segments at different times
-    live = network.elmur.live(network.elmur.initial_state(batch_size)._replace(clock=clock))
+    live = LiveBatch(network.elmur, network.elmur.initial_state(batch_size)._replace(clock=clock))
     vf, x = nn.Linear(64, 1), torch.randn(batch_size, 1, 4)
 
     @torch.no_grad()
@@ -168,7 +169,7 @@ def growth() -> Iterator[Row]:
 def _step_task(**options: Any) -> tuple[Callable[[], None], int]:
     elmur = PolicyNetwork(SPACE, 4, _config(options)).elmur
     state = elmur.initial_state(16)._replace(clock=torch.arange(16))
-    live, x = elmur.live(state), torch.randn(16, 64)
+    live, x = LiveBatch(elmur, state), torch.randn(16, 64)
 
     def run() -> None:
         for _ in range(128):

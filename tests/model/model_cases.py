@@ -9,6 +9,7 @@ from reference import grid
 
 from rllib_elmur.config import ELMURConfig
 from rllib_elmur.model.elmur import ELMUR
+from rllib_elmur.model.live import LiveBatch
 from rllib_elmur.model.state import State
 
 seeds = st.integers(0, 2**31)
@@ -109,10 +110,10 @@ def content(config, generator):
 
 def run_steps(model, x, state, live=None, keep=True):
     """The step schedule over (B, T, d), with a live batch or from `state`; returns it, too."""
-    outputs, live = [], live or model.live(state)
+    outputs, live = [], live or LiveBatch(model, state)
     for t in range(x.shape[1]):
         if not keep:
-            live = model.live(live.state(range(len(x))))
+            live = LiveBatch(model, live.state(range(len(x))))
         outputs.append(live.step(x[:, t]))
     return torch.stack(outputs, dim=1), live.state(range(len(x))), live
 

@@ -20,6 +20,8 @@ from model_cases import (
     tokens,
 )
 
+from rllib_elmur.model.live import LiveBatch
+
 
 @examples(25)
 @given(
@@ -49,13 +51,13 @@ def test_a_row_that_is_reset_starts_an_episode_and_leaves_the_others_alone(
 ):
     model = build(seed, memory_levels=5, **options)
     x, state = tokens(model, 3, len(resets), seed=seed), state_at(model, clocks, seed)
-    live = model.live(state)
-    rows = [model.live(row_of(state, b)) for b in range(3)]
+    live = LiveBatch(model, state)
+    rows = [LiveBatch(model, row_of(state, b)) for b in range(3)]
     for t, reset in enumerate(resets):
         if reset:
             live.reset(sorted(reset))
         for b in reset:
-            rows[b] = model.live(model.initial_state())
+            rows[b] = LiveBatch(model, model.initial_state())
         expected = torch.cat([row.step(x[b : b + 1, t]) for b, row in enumerate(rows)])
         assert deviation(live.step(x[:, t]), expected) < 1e-9
     for b, row in enumerate(rows):
@@ -69,7 +71,7 @@ def test_what_a_live_batch_keeps_is_used():
     spoiled._keys_values += 1.0
     spoiled.elmur, spoiled._version = model, model.weights_version()
     x = tokens(model, 2, seed=1)
-    fresh = model.live(state).step(x)
+    fresh = LiveBatch(model, state).step(x)
     assert deviation(live.step(x), fresh) < 1e-9
     assert deviation(spoiled.step(x), fresh) > 1e-3
 
@@ -131,7 +133,7 @@ def test_a_reset_after_a_change_of_weights_starts_from_the_new_memory():
     shake(model)
     live.reset([0, 1])
     x = tokens(model, 2, seed=1)
-    assert deviation(live.step(x), model.live(model.initial_state(2)).step(x)) < 1e-12
+    assert deviation(live.step(x), LiveBatch(model, model.initial_state(2)).step(x)) < 1e-12
 
 
 def test_stepping_makes_no_graph_and_holds_no_gradient():
