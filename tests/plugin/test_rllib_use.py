@@ -20,12 +20,14 @@ from plugin_helpers import (
     weights,
 )
 from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
 
 import rllib_elmur
+from rllib_elmur.plugin.train_rows import MASKED_STEPS
 
 TMAZE = "rllib_elmur/TMazePassive-v0"
 
@@ -186,3 +188,27 @@ def test_an_observation_that_is_not_a_number_is_named_and_the_checkpoint_stays_u
     for name, value in weights(learner_module(restored)).items():
         assert np.isfinite(value).all(), name
     restored.stop()
+
+
+def test_two_learners_train_on_slices_and_count_what_they_mask() -> None:
+    # An environment that the learners' processes can import; its episodes take 20 steps.
+    config = elmur_ppo(TMAZE, {"corridor_length": 9, "slack": 2.0})
+    config.env_runners(num_envs_per_env_runner=3)
+    config.learners(num_learners=2, num_cpus_per_learner=1)
+    config.training(train_batch_size_per_learner=64, minibatch_size=32)
+    algo = config.build_algo()
+    before = weights_of_learners(algo)
+    masked = []
+    for _ in range(3):
+        learners = algo.train()["learners"][DEFAULT_MODULE_ID]
+        masked.append(float(learners[MASKED_STEPS]))
+    after = weights_of_learners(algo)
+    algo.stop()
+    assert not unmoved(before, after)
+    # Each iteration slices at most one episode, of which the second learner may lack the state.
+    assert 0 < sum(masked) < 3 * 40
+
+
+def weights_of_learners(algo: Any) -> dict[str, Any]:
+    state = algo.learner_group.get_weights()[DEFAULT_MODULE_ID]
+    return {name: np.array(value) for name, value in state.items()}
