@@ -73,6 +73,7 @@ def config_of(
             _method_of(config, key)(**{key: value})
         if module is not None:
             _set_module(source, (*path, "rl_module_spec"), config, module)
+        # `use_elmur` cannot tell a choice of RLlib's default from none.
         if "gym_env_vectorize_mode" in settings:
             config.gym_env_vectorize_mode = settings["gym_env_vectorize_mode"]
         else:

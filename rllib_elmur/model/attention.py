@@ -6,6 +6,8 @@ section 2.1.2). Here that side is the memory slot, of which there are fewer than
 never projected for mem2tok and tok2mem, and a slot's part lasts until the slot is written again.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -27,11 +29,14 @@ class DistanceBias(nn.Module):
         self.reach = reach
         self.table = nn.Parameter(torch.zeros(2 * reach + 2, n_heads))
 
+    def row(self, distance: Any, empty: Any) -> Any:
+        """The table's rows of distances, and of empty slots; tensors, or arrays of the host."""
+        row = distance.clip(-self.reach, self.reach) + self.reach
+        return row + empty * (2 * self.reach + 1 - row)
+
     def forward(self, distance: Tensor, empty: Tensor) -> Tensor:
         """Looks up (..., T) integer distances, and whether the slot is empty: (..., H, T)."""
-        row = (distance.clamp(-self.reach, self.reach) + self.reach).masked_fill(
-            empty, 2 * self.reach + 1
-        )
+        row = self.row(distance, empty)
         return nn.functional.embedding(row, self.table).transpose(-1, -2).contiguous()
 
 

@@ -95,11 +95,6 @@ class ELMUR(nn.Module):
             self._kept = version, [layer.absorb() for layer in self.layers]
         return self._kept[1]
 
-    def load(self, i: int, state: State) -> Tensor:
-        """The memory of layer i, (B, M, d), its empty slots from the parameter."""
-        empty = (state.anchors[:, i] < 0)[..., None]
-        return torch.where(empty, self.layers[i].initial_memory, state.memory[:, i])
-
     def _run_layer(
         self,
         i: int,
@@ -120,7 +115,9 @@ class ELMUR(nn.Module):
         read_bias = layer.distance_bias(distance, empty[..., None])  # (N, M, H, L)
         write_bias = layer.distance_bias(-distance[:, 0], empty[:, :1])  # (N, H, L)
         order = queue.order[:, i][packing.order]
-        memory = self.load(i, state)[packing.order[:, None], order]  # (B, M, d)
+        vacant = (state.anchors[:, i] < 0)[..., None]
+        memory = torch.where(vacant, layer.initial_memory, state.memory[:, i])
+        memory = memory[packing.order[:, None], order]  # (B, M, d)
         entries = list(memory.unbind(1))
         views = list(layer.view(memory, memory_maps).unbind(1))
         # The longest rows come first, so segment s concerns a prefix of the rows.
@@ -135,6 +132,7 @@ class ELMUR(nn.Module):
             if n:
                 slot = layer.write(y[:n], entries[s][:n], share_s[:n], write_s[:n], memory_maps)
                 entries.append(layer.between_segments(slot))
+            if s + 1 < len(packing.active):  # what the last segment wrote is read by none
                 views.append(layer.view(entries[-1], memory_maps))
         return torch.cat(outputs), packing.pick(entries, queue.last[:, i])
 

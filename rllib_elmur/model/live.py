@@ -57,8 +57,7 @@ class LiveBatch:
         # Where each layer and place writes; making views anew would cost as much as writing.
         self._outputs_at = [list(layer.split(1, dim=1)) for layer in self._outputs]
         self._keys_values_at = [list(layer.unbind(2)) for layer in self._keys_values]
-        memory = torch.stack([elmur.load(i, state) for i in range(c.n_layers)])
-        self._memory = memory.flatten(0, 2)  # (n B M, d)
+        self._memory = state.memory.transpose(0, 1).flatten(0, 2)  # (n B M, d)
         self._derive()
 
     @torch.inference_mode(False)
@@ -177,8 +176,7 @@ class LiveBatch:
 
     def _bias(self, distance: np.ndarray, empty: np.ndarray, table: np.ndarray) -> Tensor:
         """Logits of distances, (...) to (..., H), from the table that begins at row `table`."""
-        row = np.minimum(np.maximum(distance, -self._reach), self._reach) + self._reach
-        row = np.where(empty, 2 * self._reach + 1, row) + table
+        row = self.elmur.layers[0].distance_bias.row(distance, empty) + table
         return torch.nn.functional.embedding(self._index(row), self._tables)
 
     def _refresh(self) -> None:
@@ -191,9 +189,8 @@ class LiveBatch:
         self._version = self.elmur.weights_version()
         self._token_maps, memory_maps = zip(*self.elmur.absorb(), strict=True)
         self._memory_maps = MemoryMaps.stack(memory_maps) if n_layers > 1 else memory_maps[0]
-        tables = [layer.distance_bias for layer in layers]
-        self._tables, self._reach = torch.cat([t.table for t in tables]), tables[0].reach
-        first = (2 * self._reach + 2) * np.arange(n_layers)
+        self._tables = torch.cat([layer.distance_bias.table for layer in layers])
+        first = len(self._tables) // n_layers * np.arange(n_layers)
         self._table_of_slot = first.repeat(n_rows * self._slots)
         self._initial_memory = torch.stack([layer.initial_memory for layer in layers])  # (n, M, d)
         initial = self._initial_memory.repeat(1, n_rows, 1).flatten(0, 1)

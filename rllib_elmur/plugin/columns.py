@@ -7,6 +7,7 @@ import numpy as np
 from ray.rllib.core.columns import Columns
 from torch import Tensor
 
+from rllib_elmur.model.elmur import ELMUR
 from rllib_elmur.model.live import LiveBatch
 from rllib_elmur.model.state import State
 
@@ -56,16 +57,16 @@ def state_column(state: State) -> dict[str, Tensor]:
     return state._asdict()
 
 
-def pack_rows(state: State, rounded: bool) -> list[bytes]:
-    """A snapshot of each row of a state.
+def _memory_type(elmur: ELMUR) -> np.dtype:
+    """What a memory embedding travels as: a rounded one consists of small integers."""
+    return np.dtype(np.float32 if elmur.config.memory_levels is None else np.int8)
 
-    Args:
-        state: The state.
-        rounded: Whether its memory consists of small integers (`memory_levels`).
-    """
+
+def pack_rows(state: State, elmur: ELMUR) -> list[bytes]:
+    """A snapshot of each row of a state of the model."""
     clock = state.clock.numpy(force=True)
     anchors = state.anchors.numpy(force=True)
-    memory = state.memory.numpy(force=True).astype(np.int8 if rounded else np.float32)
+    memory = state.memory.numpy(force=True).astype(_memory_type(elmur))
     segment = state.segment.numpy(force=True).astype(np.float32)
     phase = clock % segment.shape[1]
     return [
@@ -74,20 +75,15 @@ def pack_rows(state: State, rounded: bool) -> list[bytes]:
     ]
 
 
-def unpack_rows(snapshots: list[bytes | None], like: State, rounded: bool) -> dict[str, np.ndarray]:
-    """A STATE_IN column of snapshots; an episode's initial state where there is None.
-
-    Args:
-        snapshots: From `pack_rows`.
-        like: The initial state of one row.
-        rounded: As for `pack_rows`.
-    """
+def unpack_rows(snapshots: list[bytes | None], elmur: ELMUR) -> dict[str, np.ndarray]:
+    """A STATE_IN column of what `pack_rows` returned; the initial state where there is None."""
+    like = elmur.initial_state()
     columns = {
         name: np.repeat(value.numpy(force=True), len(snapshots), axis=0)
         for name, value in like._asdict().items()
     }
     n_anchors = like.anchors.numel()
-    memory_type = np.dtype(np.int8 if rounded else np.float32)
+    memory_type = _memory_type(elmur)
     memory_end = 8 + 8 * n_anchors + like.memory.numel() * memory_type.itemsize
     for row, snapshot in enumerate(snapshots):
         if snapshot is None:

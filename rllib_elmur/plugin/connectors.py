@@ -116,7 +116,7 @@ class BatchToEnv(ConnectorV2):
         for name, column in to_env.items():
             if not isinstance(column, np.ndarray) and not name.startswith(Columns.ACTIONS):
                 to_env[name] = unbatch(column)
-        snapshots = snapshots_of(rl_module, *_clocks(episodes), kwargs["shared_data"])
+        snapshots = snapshots_of(rl_module, *clocks_of(episodes), kwargs["shared_data"])
         to_env[SNAPSHOTS] = snapshot_column(snapshots)
         return to_env
 
@@ -143,7 +143,7 @@ class AddSnapshots(ConnectorV2):
     ) -> dict[str, Any]:
         """Adds a column, keyed by episode as RLlib's are at this place."""
         shared_data = kwargs["shared_data"]
-        column = snapshot_column(snapshots_of(rl_module, *_clocks(episodes), shared_data))
+        column = snapshot_column(snapshots_of(rl_module, *clocks_of(episodes), shared_data))
         ids = shared_data["memorized_map_structure"]
         batch[SNAPSHOTS] = {(id_,): [item] for id_, item in zip(ids, column, strict=True)}
         return batch
@@ -168,7 +168,7 @@ def _live_batch(module: Any, steps: np.ndarray, shared_data: dict[str, Any]) -> 
     return live
 
 
-def _clocks(episodes: list[Any]) -> tuple[np.ndarray, np.ndarray]:
+def clocks_of(episodes: list[Any]) -> tuple[np.ndarray, np.ndarray]:
     """Time steps of each episode (-1 before its first observation), and those of its fragment."""
     steps = [episode.t if episode.is_reset else -1 for episode in episodes]
     return np.array(steps), np.array([len(episode) for episode in episodes])
@@ -186,17 +186,17 @@ def snapshots_of(
         lengths: The same, counted from the beginning of the rollout fragment, (B,).
         shared_data: The runner's data, which hold the live batch.
     """
-    live, rounded = shared_data[_LIVE], module.network.elmur.config.memory_levels is not None
+    live = shared_data[_LIVE]
     column: list[Snapshots | None] = [None] * len(steps)
     # The first row of a fragment begins before its first step, each other one after a step; so does
     # the row of a bootstrap value behind the fragment.
     first = ((lengths == 0) & (steps > 0)).nonzero()[0]
     last = (((lengths + 1) % module.model_config["max_seq_len"] == 0) & (steps >= 0)).nonzero()[0]
     if len(first):
-        for i, state in zip(first, pack_rows(live.state_before(first), rounded), strict=True):
+        for i, state in zip(first, pack_rows(live.state_before(first), live.elmur), strict=True):
             column[i] = Snapshots(before=state)
     if len(last):
-        for i, state in zip(last, pack_rows(live.state(last), rounded), strict=True):
+        for i, state in zip(last, pack_rows(live.state(last), live.elmur), strict=True):
             column[i] = column[i] or Snapshots()
             column[i].after = state
     return column

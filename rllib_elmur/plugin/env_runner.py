@@ -31,6 +31,7 @@ from rllib_elmur.plugin.connectors import (
     AddSnapshots,
     BatchToEnv,
     BatchToModule,
+    clocks_of,
     snapshots_of,
 )
 from rllib_elmur.plugin.module import ELMURTorchRLModule
@@ -139,8 +140,7 @@ class ELMUREnvRunner(SingleAgentEnvRunner):
         expected = 0 if num_timesteps is None else -(-num_timesteps // self.num_envs) + 8
         recorder = Recorder(self.num_envs, expected)
         # Time steps of each episode, -1 while its environment is reset; those of its fragment.
-        steps = np.array([e.t if e.is_reset else -1 for e in self._ongoing_episodes])
-        lengths = np.zeros_like(steps)
+        steps, lengths = clocks_of(self._ongoing_episodes)
         n_steps, done = 0, []
         while len(done) < num_episodes if num_timesteps is None else n_steps < num_timesteps:
             columns = self._act(steps, lengths, explore, n_steps)

@@ -17,6 +17,7 @@ from ray.rllib.env.vector.vector_multi_agent_env import VectorMultiAgentEnv
 from ray.rllib.utils.annotations import override
 
 from rllib_elmur.config import ELMURConfig
+from rllib_elmur.plugin.users import users_pieces
 
 OBSERVATION = "observation"
 PREVIOUS_ACTION = "previous_action"
@@ -143,15 +144,13 @@ class ConnectorBuilder:
 
         RLlib calls with `env` alone if the user's builder takes no more.
         """
-        pieces = [] if self.users is None else self.users(*args)
-        pieces = list(pieces) if isinstance(pieces, (list, tuple)) else [pieces]
         env, env_spaces = (*args, None)[:2]
         if env is not None:
             multi_agent = isinstance(env.unwrapped, VectorMultiAgentEnv)
         else:
             multi_agent = DEFAULT_MODULE_ID not in (env_spaces or {DEFAULT_MODULE_ID})
         ours = PreviousInput(multi_agent=multi_agent, action=self.action, reward=self.reward)
-        return [*pieces, ours]
+        return [*users_pieces(self.users, *args), ours]
 
 
 def with_previous(users: Any, options: dict[str, Any]) -> Any:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import tree
+from ray.rllib.core.columns import Columns
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.env.utils.infinite_lookback_buffer import InfiniteLookbackBuffer
 from ray.rllib.utils.spaces.space_utils import batch, unbatch
@@ -57,12 +58,12 @@ class Recorder:
                 name: tree.map_structure(lambda x: x[steps, env_index].copy(), column)
                 for name, column in self._columns.items()
             }
-            _extend(episode.observations, columns.pop("obs"))
-            _extend(episode.actions, columns.pop("actions"))
-            _extend(episode.rewards, columns.pop("rewards"))
+            _extend(episode.observations, columns.pop(Columns.OBS))
+            _extend(episode.actions, columns.pop(Columns.ACTIONS))
+            _extend(episode.rewards, columns.pop(Columns.REWARDS))
             episode.infos.extend([infos[env_index] for infos in self._infos[steps]])
-            episode.is_terminated = bool(columns.pop("terminateds")[-1])
-            episode.is_truncated = bool(columns.pop("truncateds")[-1])
+            episode.is_terminated = bool(columns.pop(Columns.TERMINATEDS)[-1])
+            episode.is_truncated = bool(columns.pop(Columns.TRUNCATEDS)[-1])
             for name, column in columns.items():
                 buffer = episode.extra_model_outputs.setdefault(name, InfiniteLookbackBuffer())
                 _extend(buffer, column)

@@ -15,6 +15,7 @@ from ray.rllib.utils.spaces.space_utils import BatchedNdArray
 from ray.rllib.utils.spaces.space_utils import batch as stack
 
 from rllib_elmur.plugin.columns import SNAPSHOTS, items_of, unpack_rows
+from rllib_elmur.plugin.users import users_pieces
 
 MASKED_STEPS = "num_env_steps_masked_without_state"
 
@@ -63,9 +64,7 @@ class TrainRows(ConnectorV2):
         metrics = kwargs.get("metrics")
         if metrics is not None:
             metrics.log_value((DEFAULT_MODULE_ID, MASKED_STEPS), masked, reduce="sum")
-        elmur = module.network.elmur
-        rounded = elmur.config.memory_levels is not None
-        columns[Columns.STATE_IN] = unpack_rows(snapshots, elmur.initial_state(), rounded)
+        columns[Columns.STATE_IN] = unpack_rows(snapshots, module.network.elmur)
         columns[Columns.SEQ_LENS] = rows.row_lengths
 
         # To RLlib, all is one item of the first episode; the column of infos stays a list.
@@ -117,9 +116,7 @@ class LearnerConnectorBuilder:
 
     def __call__(self, *args: Any) -> list[ConnectorV2]:
         """Builds the pieces from RLlib's spaces."""
-        pieces = [] if self.users is None else self.users(*args)
-        pieces = list(pieces) if isinstance(pieces, (list, tuple)) else [pieces]
-        return [*pieces, TrainRows()]
+        return [*users_pieces(self.users, *args), TrainRows()]
 
 
 def with_snapshots(users: Any) -> LearnerConnectorBuilder:

@@ -119,7 +119,11 @@ def train_batch(algo: Any, episodes: list[Any]) -> dict[str, Any]:
     """The batch that PPO's learner makes of sampled episodes."""
     learner = learner_of(algo)
     batch = learner._learner_connector(
-        rl_module=learner.module, batch={}, episodes=episodes, shared_data={}
+        rl_module=learner.module,
+        batch={},
+        episodes=episodes,
+        shared_data={},
+        metrics=learner.metrics,
     )
     return batch[DEFAULT_MODULE_ID]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import tree
-from plugin_helpers import RandomEnv, elmur_ppo, learner_of, shake
+from plugin_helpers import RandomEnv, elmur_ppo, learner_of, shake, train_batch
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.connectors.env_to_module import MeanStdFilter
@@ -53,19 +53,12 @@ def batches(
     algo: Any, fragments: list[int] = FRAGMENTS, complete: bool = False
 ) -> list[dict[str, Any]]:
     """Train batches, of a sample each, with new weights in between."""
-    runner, learner, made = algo.env_runner, learner_of(algo), []
+    runner, made = algo.env_runner, []
     generator = torch.Generator().manual_seed(1)
     torch.manual_seed(2)
     for n_steps in fragments:
         sizes = {"num_episodes": 3} if complete else {"num_timesteps": n_steps}
-        batch = learner._learner_connector(
-            rl_module=learner.module,
-            batch={},
-            episodes=runner.sample(**sizes),
-            shared_data={},
-            metrics=learner.metrics,
-        )
-        made.append(batch[DEFAULT_MODULE_ID])
+        made.append(train_batch(algo, runner.sample(**sizes)))
         with torch.no_grad():  # in the middle of episodes and of their segments
             for parameter in runner.module.parameters():
                 parameter += 0.02 * torch.randn(parameter.shape, generator=generator)
@@ -232,24 +225,14 @@ def test_evaluation_runners_sample_alike() -> None:
 def test_slices_of_episodes_are_trained_from_their_own_state_or_masked_and_counted() -> None:
     """RLlib slices episodes for several learners; their pieces begin anywhere."""
 
-    def batch_of(way: str) -> tuple[dict[str, Any], Any]:
+    def batches_of(way: str) -> tuple[list[dict[str, Any]], Any]:
         algo = algorithm(way, env_config={**ENV, "lengths": [40]})
         torch.manual_seed(2)
-        learner, made = learner_of(algo), []
         algo.env_runner.sample(num_timesteps=33)
-        for shard in ShardEpisodesIterator(algo.env_runner.sample(num_timesteps=96), 2):
-            made.append(
-                learner._learner_connector(
-                    rl_module=learner.module,
-                    batch={},
-                    episodes=shard,
-                    shared_data={},
-                    metrics=learner.metrics,
-                )[DEFAULT_MODULE_ID]
-            )
-        return made, algo
+        shards = ShardEpisodesIterator(algo.env_runner.sample(num_timesteps=96), 2)
+        return [train_batch(algo, shard) for shard in shards], algo
 
-    made, algo = batch_of("recorder")
+    made, algo = batches_of("recorder")
     n_masked = masked(algo)
     assert 0 < n_masked < 50
     trained = sum(int(batch[Columns.LOSS_MASK].sum()) for batch in made)
@@ -271,14 +254,7 @@ def test_missing_snapshots_are_never_trained_on_from_the_initial_state() -> None
     for episode in episodes:
         del episode.extra_model_outputs[SNAPSHOTS]
     n_steps = sum(len(episode) for episode in episodes)
-    learner = learner_of(algo)
-    batch = learner._learner_connector(
-        rl_module=learner.module,
-        batch={},
-        episodes=episodes,
-        shared_data={},
-        metrics=learner.metrics,
-    )[DEFAULT_MODULE_ID]
+    batch = train_batch(algo, episodes)
     assert masked(algo) == n_steps - int(batch[Columns.LOSS_MASK].sum()) > 0
 
 
