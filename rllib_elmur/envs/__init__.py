@@ -4,7 +4,13 @@ from typing import NamedTuple
 
 import gymnasium
 
-from rllib_elmur.envs.adapters import TMazePassiveEnv, TMazePassiveVectorEnv
+from rllib_elmur.envs.adapters import (
+    TMazeEndlessEnv,
+    TMazeEndlessVectorEnv,
+    TMazePassiveEnv,
+    TMazePassiveVectorEnv,
+)
+from rllib_elmur.envs.finite import END, FiniteTask
 
 
 class EnvClasses(NamedTuple):
@@ -19,12 +25,19 @@ class EnvClasses(NamedTuple):
     vector: type[gymnasium.vector.VectorEnv]
 
 
-ENVIRONMENTS = {"rllib_elmur/TMazePassive-v0": EnvClasses(TMazePassiveEnv, TMazePassiveVectorEnv)}
+ENVIRONMENTS = {
+    "rllib_elmur/TMazePassive-v0": EnvClasses(TMazePassiveEnv, TMazePassiveVectorEnv),
+    "rllib_elmur/TMazeEndless-v0": EnvClasses(TMazeEndlessEnv, TMazeEndlessVectorEnv),
+}
 """Environment id -> its classes, for Gymnasium's registry and for RLlib's."""
 
 __all__ = [
+    "END",
     "ENVIRONMENTS",
     "EnvClasses",
+    "FiniteTask",
+    "TMazeEndlessEnv",
+    "TMazeEndlessVectorEnv",
     "TMazePassiveEnv",
     "TMazePassiveVectorEnv",
     "register_gymnasium_ids",

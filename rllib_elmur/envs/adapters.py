@@ -1,6 +1,6 @@
 """The scalar and the vector environment: one rule, with one episode or with N side by side."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -9,52 +9,14 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from rllib_elmur.envs import checks, render, rule
+from rllib_elmur.envs import checks, rule
+from rllib_elmur.envs.endless import EndlessTMaze
+from rllib_elmur.envs.episodes import Episodes
+from rllib_elmur.envs.finite import FiniteTask
 from rllib_elmur.envs.passive import PassiveTMaze
-from rllib_elmur.envs.random_numbers import episode_seeds
 
 RENDER_MODES = ["ansi", "rgb_array"]
 _METADATA = {"render_modes": RENDER_MODES, "render_fps": 8}
-_SEED_BITS = 2**64 - 1
-
-
-class _Episodes:
-    """N episodes of a task and the seeds of those that come after them."""
-
-    def __init__(self, task: PassiveTMaze, num_envs: int):
-        self.task = task
-        self._env_seed = np.zeros(num_envs, dtype=np.uint64)
-        self._number = np.zeros(num_envs, dtype=np.int64)
-        self._state: rule.State | None = None
-
-    @property
-    def state(self) -> rule.State:
-        if self._state is None:
-            raise ResetNeeded("call reset() before step() or render()")
-        return self._state
-
-    @state.setter
-    def state(self, state: rule.State) -> None:
-        self._state = state
-
-    def seed(self, row: int, seed: int) -> None:
-        self._env_seed[row] = seed & _SEED_BITS
-        self._number[row] = -1
-
-    def start(self, rows: NDArray[np.integer]) -> None:
-        """Starts the next episode in these rows."""
-        self._number[rows] += 1
-        fresh = self.task.start(episode_seeds(self._env_seed[rows], self._number[rows]))
-        if len(rows) == len(self._number):
-            self._state = fresh
-        else:
-            self._state = rule.replace_episodes(self.state, rows, fresh)
-
-    def render(self, row: int, mode: str | None) -> Any:
-        if mode is None:
-            return None
-        picture = render.text if mode == "ansi" else render.pixels
-        return picture(render.view(self.state, row, self.task.longest_corridor))
 
 
 class TMazePassiveEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
@@ -74,28 +36,36 @@ class TMazePassiveEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
     """
 
     metadata: dict[str, Any] = _METADATA
+    task_class: ClassVar[type[PassiveTMaze]] = PassiveTMaze
 
     def __init__(self, render_mode: str | None = None, **options: Any):
         checks.choice("render_mode", render_mode, (None, *RENDER_MODES))
         self.render_mode = render_mode
-        self.task = PassiveTMaze.from_options(options)
+        self.task = self.task_class.from_options(options)
         self.observation_space = self.task.observation_space
         self.action_space = self.task.action_space
-        self._episodes = _Episodes(self.task, 1)
+        self._episodes = Episodes(self.task, 1)
         self._ended = False
         self._seeded = False
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Starts the next episode, the first one of `seed` if that is given."""
+        """Starts the next episode, the first one of `seed` if that is given.
+
+        Args:
+            seed: Decides all that is random from here on.
+            options: May hold "script", the observations (S, 4) that the episode's first S time
+                steps show to an agent that acts right.
+        """
         super().reset(seed=seed)
         if seed is None and not self._seeded:
             seed = int(self.np_random.integers(2**63))
         if seed is not None:
             self._episodes.seed(0, seed)
             self._seeded = True
-        self._episodes.start(np.zeros(1, dtype=np.int64))
+        script = (options or {}).get("script")
+        self._episodes.start(np.zeros(1, dtype=np.int64), script)
         self._ended = False
         return self.task.observe(self._episodes.state)[0], self._info()
 
@@ -112,6 +82,10 @@ class TMazePassiveEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
             info["success"] = bool(outcome.success[0])
         observation = self.task.observe(outcome.state)[0]
         return observation, float(outcome.reward[0]), self._ended, False, info
+
+    def finite_task(self) -> FiniteTask:
+        """The task as a finite automaton, of any corridor length."""
+        return self.task.finite_task()
 
     def render(self) -> Any:
         """Returns a text, a picture (height, width, 3) uint8, or None without a render mode."""
@@ -138,17 +112,18 @@ class TMazePassiveVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.integer], 
     """
 
     metadata: dict[str, Any] = _METADATA | {"autoreset_mode": AutoresetMode.NEXT_STEP}
+    task_class: ClassVar[type[PassiveTMaze]] = PassiveTMaze
 
     def __init__(self, num_envs: int = 1, render_mode: str | None = None, **options: Any):
         self.num_envs = checks.integer("num_envs", num_envs, low=1)
         checks.choice("render_mode", render_mode, (None, *RENDER_MODES))
         self.render_mode = render_mode
-        self.task = PassiveTMaze.from_options(options)
+        self.task = self.task_class.from_options(options)
         self.single_observation_space = self.task.observation_space
         self.single_action_space = self.task.action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self._episodes = _Episodes(self.task, self.num_envs)
+        self._episodes = Episodes(self.task, self.num_envs)
         self._seeded = np.zeros(self.num_envs, dtype=np.bool_)
         self._ended = np.zeros(self.num_envs, dtype=np.bool_)
 
@@ -244,3 +219,18 @@ class TMazePassiveVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.integer], 
         if len(seeds) != self.num_envs or any(s is not None and s < 0 for s in seeds):
             raise ValueError(f"seed={seed!r}: must be {self.num_envs} integers >= 0, or None")
         return seeds
+
+
+class TMazeEndlessEnv(TMazePassiveEnv):
+    """The endless T-Maze as a `gymnasium.Env`; options are those of `EndlessTMaze`.
+
+    As `TMazePassiveEnv`, but for what follows a right turn: the next corridor, up to the last one.
+    """
+
+    task_class = EndlessTMaze
+
+
+class TMazeEndlessVectorEnv(TMazePassiveVectorEnv):
+    """N endless T-Mazes; see `TMazePassiveVectorEnv`."""
+
+    task_class = EndlessTMaze

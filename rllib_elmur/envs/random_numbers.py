@@ -34,7 +34,10 @@ def random_bits(seed: NDArray[np.uint64], counter: NDArray[np.int64]) -> NDArray
 
 
 def random_integers(
-    seed: NDArray[np.uint64], counter: NDArray[np.int64], low: int, high: int
+    seed: NDArray[np.uint64],
+    counter: NDArray[np.int64],
+    low: int,
+    high: int | NDArray[np.int64],
 ) -> NDArray[np.int64]:
     """Draws a uniform integer from low..high, both included, for each pair.
 
@@ -42,7 +45,7 @@ def random_integers(
         seed: As in `random_bits` (N,).
         counter: As in `random_bits` (N,).
         low: Smallest value.
-        high: Largest value; at most ``2**32 - 1`` above `low`.
+        high: Largest value, for all pairs or for each; at most ``2**32 - 1`` above `low`.
 
     Returns:
         The integers (N,).

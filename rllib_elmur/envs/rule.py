@@ -31,20 +31,27 @@ class State(NamedTuple):
         time: Steps taken (N,), int64.
         x: Position along the corridor (N,), int64.
         y: 0 in the corridor, +1 in the upper arm, -1 in the lower one (N,), int64.
+        begin: Time at which the corridor was entered (N,), int64.
         corridor_length: Position of the junction (N,), int64.
         time_limit: Number of steps after which the episode ends (N,), int64.
+        junctions: Junctions still to come, the corridor's own included (N,), int64.
         penalty: Reward of a step that the penalty rule charges (N,), float64, <= 0.
         cues: The cue schedule.
+        script: Observations that the first S time steps show to an agent that acts right, whatever
+            the seed (S, 3 + W), float32; none as a rule. All N episodes have the same.
     """
 
     seed: NDArray[np.uint64]
     time: NDArray[np.int64]
     x: NDArray[np.int64]
     y: NDArray[np.int64]
+    begin: NDArray[np.int64]
     corridor_length: NDArray[np.int64]
     time_limit: NDArray[np.int64]
+    junctions: NDArray[np.int64]
     penalty: NDArray[np.float64]
     cues: CueSchedule
+    script: NDArray[np.float32]
 
 
 class Outcome(NamedTuple):
@@ -73,8 +80,9 @@ def step(
         action: 0 right, 1 up, 2 left, 3 down (N,).
         goal_reward: Reward of the right turn.
         penalty_rule: Which steps pay the state's penalty: "behind_schedule" those after which
-            x is smaller than the number of steps taken, "standing_still" those that do not bring
-            the agent closer to the junction. The last step of an episode never pays.
+            x is smaller than the number of steps taken in the corridor, "standing_still" those
+            that do not bring the agent closer to the junction. The last step of an episode never
+            pays.
 
     Returns:
         The state after the move, rewards and endings.
@@ -91,7 +99,7 @@ def step(
     success = turned & (y == right_turn(state.cues, state.time))
 
     ended = turned | (time >= state.time_limit)
-    charged = ~forward if penalty_rule == "standing_still" else x < time
+    charged = ~forward if penalty_rule == "standing_still" else x < time - state.begin
     reward = np.where(charged & ~ended, state.penalty, 0.0) + goal_reward * success
     return Outcome(state._replace(time=time, x=x, y=y), reward, ended, success)
 
@@ -105,11 +113,15 @@ def observe(state: State) -> NDArray[np.float32]:
     Returns:
         Observations (N, 3 + W), see `compose_observation`.
     """
+    noise = random_integers(state.seed, state.time * COUNTERS_PER_STEP, -1, 1)
+    if len(state.script):
+        scripted = state.script[state.time.clip(max=len(state.script) - 1), -1]
+        noise = np.where(state.time < len(state.script), scripted.astype(np.int64), noise)
     return compose_observation(
         y=state.y,
         cue=observed_cue(state.cues, state.time),
         at_junction=state.x == state.corridor_length,
-        noise=random_integers(state.seed, state.time * COUNTERS_PER_STEP, -1, 1),
+        noise=noise,
     )
 
 
@@ -156,5 +168,5 @@ def replace_episodes(state: State, rows: NDArray[np.integer], fresh: State) -> S
         return old
 
     cues = CueSchedule(*map(put, state.cues, fresh.cues))
-    arrays = (put(old, new) for old, new in zip(state[:-1], fresh[:-1], strict=True))
-    return State(*arrays, cues=cues)
+    arrays = (put(old, new) for old, new in zip(state[:-2], fresh[:-2], strict=True))
+    return State(*arrays, cues=cues, script=state.script)

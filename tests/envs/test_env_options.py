@@ -50,7 +50,7 @@ def test_wrong_value_is_refused_by_name_value_and_what_is_allowed(env_class, nam
 def test_unknown_option_is_refused_with_the_nearest_known_one(env_class):
     with pytest.raises(ValueError, match=r"'coridor_length'.*did you mean 'corridor_length'"):
         env_class(coridor_length=3)
-    with pytest.raises(ValueError, match=r"'zzz': Allowed are corridor_length, .*slack"):
+    with pytest.raises(ValueError, match=r"'zzz': Allowed are corrections, .*slack"):
         env_class(zzz=3)
 
 

@@ -1,0 +1,65 @@
+"""The endless T-Maze: corridor after corridor, each with a hint of its own.
+
+After the 'Endless T-Maze' of the literature on rewriting memory (arXiv:2601.15086): what was right
+at the last junction must be forgotten.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rllib_elmur.envs import checks, rule
+from rllib_elmur.envs.passive import PassiveTMaze
+from rllib_elmur.envs.random_numbers import random_bits, random_integers
+from rllib_elmur.envs.rule import COUNTERS_PER_STEP, Outcome, State
+
+_DRAW_JUNCTIONS = 3
+_DRAW_CORRIDOR = 3  # of the time at which the corridor is entered, which is never 0
+
+
+@dataclass(frozen=True)
+class EndlessTMaze(PassiveTMaze):
+    """The passive T-Maze, whose right turns lead to the begin of the next corridor.
+
+    A wrong turn, or running out of a corridor's time, ends the episode; success is to have taken
+    the right turn at all junctions, each of which pays `goal_reward`.
+
+    Attributes:
+        junctions: Number of junctions, or a range (low, high) from which it is drawn.
+
+    Raises:
+        ValueError: If an option has a value that is not allowed.
+    """
+
+    junctions: int | tuple[int, int] = 5
+
+    _after_junction: ClassVar[int] = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        junctions = checks.integer_or_range("junctions", self.junctions, low=1)
+        object.__setattr__(self, "junctions", junctions)
+
+    def start(self, seed: NDArray[np.uint64], script: NDArray[np.float32] | None = None) -> State:
+        """Starts N episodes; see `PassiveTMaze.start`."""
+        state = super().start(seed, script)
+        if script is not None:
+            number = np.full_like(state.time, 1 + int(script[:-1, -2].sum()))
+        else:
+            many = self.junctions if isinstance(self.junctions, tuple) else [self.junctions] * 2
+            number = random_integers(seed, state.time + _DRAW_JUNCTIONS, *many)
+        return state._replace(junctions=number)
+
+    def step(self, state: State, action: NDArray[np.integer]) -> Outcome:
+        """Moves every agent once; those that turned right stand in their next corridor."""
+        state, reward, ended, success = super().step(state, action)
+        rows = np.flatnonzero(success & (state.junctions > 1))
+        if len(rows):
+            ended[rows] = success[rows] = False
+            seed, time = state.seed[rows], state.time[rows]
+            draw = random_bits(seed, time * COUNTERS_PER_STEP + _DRAW_CORRIDOR)
+            fresh = self._corridor(seed, time, state.junctions[rows] - 1, state.script, draw)
+            state = rule.replace_episodes(state, rows, fresh)
+        return Outcome(state, reward, ended, success)
