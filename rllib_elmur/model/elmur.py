@@ -143,6 +143,10 @@ class ELMUR(nn.Module):
         position = position.unflatten(-1, self.future.shape).flatten(0, 1)
         return query, key, value, position.masked_fill(self.future, float("-inf"))
 
+    def memory_parameters(self) -> list[nn.Parameter]:
+        """The parameters of the memory track: what a slot begins with and what is written."""
+        return [p for layer in self.layers for p in layer.memory_parameters()]
+
     def weights_version(self) -> tuple[int, ...]:
         """A stamp of the weights: how often they were replaced and PyTorch saw each written.
 

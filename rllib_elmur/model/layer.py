@@ -117,6 +117,17 @@ class ELMURLayer(nn.Module):
             self.mem2tok.absorb(),
         )
 
+    def memory_parameters(self) -> list[nn.Parameter]:
+        """The parameters of the memory track alone."""
+        parts = (
+            self.tok2mem,
+            self.write_residual,
+            self.memory_ffn,
+            self.memory_ffn_residual,
+            self.memory_norm or nn.Identity(),
+        )
+        return [self.initial_memory, *(p for part in parts for p in part.parameters())]
+
     def attend(
         self, x: Tensor, maps: TokenMaps, gather: Callable[[Tensor, Tensor], tuple[Tensor, ...]]
     ) -> Tensor:
@@ -167,6 +178,12 @@ class ELMURLayer(nn.Module):
         Returns:
             The slot's new content, (B, d).
         """
+        return self.rounding(self.blended(h, slot, share, bias, maps))
+
+    def blended(
+        self, h: Tensor, slot: Tensor, share: Tensor, bias: Tensor, maps: MemoryMaps
+    ) -> Tensor:
+        """Equations 4 to 6: what `write` rounds; the same arguments."""
 
         def block(m: Tensor) -> Tensor:
             query = maps.query(m).unflatten(-1, (self.n_heads, -1))  # (B, H, d)
@@ -174,8 +191,7 @@ class ELMURLayer(nn.Module):
 
         u = self.around(slot, block, maps.write_norm)
         u = self.around(u, lambda m: feed_forward(m, maps.into, maps.out), maps.ffn_norm)
-        u = maps.memory_norm(u)
-        return self.rounding(self.blend(u, slot, share))
+        return self.blend(maps.memory_norm(u), slot, share)
 
 
 class Unchanged(NamedTuple):

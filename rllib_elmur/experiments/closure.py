@@ -1,0 +1,236 @@
+"""Closes the set of memories that any episode can lead to, and checks every answer in each.
+
+With a rounded memory a policy is a finite automaton (`model.automaton`), and so is a task
+(`envs.finite`). The search goes breadth first over their product, a segment at a time, so that the
+first wrong answer it meets ends a shortest episode. If the set closes without one, the policy
+answers right in every episode, however long.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rllib_elmur.envs.finite import END, FiniteTask
+from rllib_elmur.model.automaton import PolicyAutomaton, SegmentTree
+from rllib_elmur.model.network import PolicyNetwork
+
+BOUNDARY = 1e-5
+"""A value closer than this to a boundary of the rounding goes both ways."""
+SMALLEST_GAP = 1e-4
+"""An answer counts as right only if its logit is ahead of all wrong ones by this much."""
+
+_TOKENS_AT_ONCE = 20_000  # small enough for a processor's cache
+_MOST_UNCERTAIN = 12  # values of one write near a boundary; they lead to 2**12 memories
+
+
+@dataclass
+class Certificate:
+    """What a search found out.
+
+    Attributes:
+        verdict: "proven" (for every episode, of any length), "refuted" or "undecided".
+        states: Pairs of a memory and a situation of the task that were found.
+        transitions: Segments, from one of these to the next.
+        answers: Actions that were checked.
+        gap: The smallest lead of a right action's logit over those of the wrong ones.
+        seconds: How long it took.
+        counterexample: Edges (T,) of the task: a shortest episode in which the policy's last
+            action, and no other, is wrong.
+    """
+
+    verdict: str = "undecided"
+    states: int = 0
+    transitions: int = 0
+    answers: int = 0
+    gap: float = float("inf")
+    seconds: float = 0.0
+    counterexample: NDArray | None = None
+
+
+def close(
+    network: PolicyNetwork,
+    task: FiniteTask,
+    max_states: int,
+    on_progress: Callable[[Certificate], Any] | None = None,
+) -> Certificate:
+    """Decides whether a policy acts right in every episode of a task.
+
+    Args:
+        network: The policy. Its memory is rounded (`memory_levels`).
+        task: The task; its observations are the network's, its actions those of the logits.
+        max_states: With more states than this the search ends undecided.
+        on_progress: Called now and then with what is known so far.
+    """
+    begin = time.perf_counter()
+    search = _Search(network, task, max_states)
+    for certificate in search.run():
+        certificate.seconds = time.perf_counter() - begin
+        if on_progress is not None:
+            on_progress(certificate)
+    return search.certificate
+
+
+class _Found(NamedTuple):
+    """A state, and the segment by which it was first reached."""
+
+    situation: int
+    memory: bytes
+    parent: int
+    leaf: int
+
+
+class _Search:
+    def __init__(self, network: PolicyNetwork, task: FiniteTask, max_states: int):
+        c = network.elmur.config
+        self.certificate = Certificate()
+        self._task, self._max_states = task, max_states
+        self._shape = c.n_layers, c.memory_slots, c.d_model
+        self._automaton = PolicyAutomaton(network, torch.as_tensor(task.observation))
+        edges = [np.flatnonzero(task.source == s).tolist() for s in range(task.source.max() + 1)]
+        following = [[] if target == END else edges[target] for target in task.target]
+        self._trees = [SegmentTree.grow(first, following, c.segment_length) for first in edges]
+        self._found: list[_Found] = []
+        self._known: set[tuple[int, int, bytes]] = set()
+        self._too_many = False
+
+    def run(self) -> Iterator[Certificate]:
+        """Runs level by level, that is segment by segment from the episode's start."""
+        blank = bytes(int(np.prod(self._shape)))
+        for situation in self._task.start:
+            self._add(_Found(int(situation), blank, -1, -1), written=0)
+        level, written, slots = range(len(self._found)), 0, self._shape[1]
+        while level:
+            wrong: list[tuple[int, int, int]] = []  # depth, state, node
+            for states, tree in self._chunks(level):
+                wrong += self._run_chunk(states, tree, written, grow=not wrong)
+                self.certificate.states = len(self._found)
+                yield self.certificate
+            if wrong:
+                self._refute(*min(wrong)[1:])
+                break
+            if self._too_many or len(self._found) > self._max_states:
+                break
+            level, written = range(level.stop, len(self._found)), min(written + 1, slots)
+        else:
+            self.certificate.verdict = "proven"
+        yield self.certificate
+
+    def _chunks(self, level: range) -> Iterator[tuple[NDArray[np.int64], SegmentTree]]:
+        """The states of a level, those of one situation together."""
+        situations = np.array([self._found[state].situation for state in level])
+        for situation in np.unique(situations):
+            tree = self._trees[situation]
+            states = level.start + np.flatnonzero(situations == situation)
+            tokens = max(len(tree.symbol), tree.path.shape[1] * len(tree.leaves))
+            size = max(_TOKENS_AT_ONCE // tokens, 1)
+            for first in range(0, len(states), size):
+                if len(self._found) <= self._max_states:
+                    yield states[first : first + size], tree
+
+    def _run_chunk(
+        self, states: NDArray[np.int64], tree: SegmentTree, written: int, grow: bool
+    ) -> list[tuple[int, int, int]]:
+        """Runs a segment from each state; returns an earliest wrong answer, if there is any."""
+        content = b"".join(self._found[state].memory for state in states)
+        memory = np.frombuffer(content, dtype=np.int8).reshape(-1, *self._shape)
+        logits, updates = self._automaton.run(tree, torch.tensor(memory).float(), written)
+        lead = self._lead(logits, tree)
+        self.certificate.answers += lead.numel()
+        self.certificate.gap = min(self.certificate.gap, float(lead.min()))
+        wrong = (lead < SMALLEST_GAP).nonzero().numpy()
+        if len(wrong):
+            depth = tree.depth[wrong[:, 1]]
+            row, node = wrong[depth.argmin()]
+            return [(int(depth.min()), int(states[row]), int(node))]
+        if grow:
+            self._add_successors(states, memory, updates, tree, written)
+        return []
+
+    def _lead(self, logits: Tensor, tree: SegmentTree) -> Tensor:
+        """How far the best right action's logit is ahead of the best wrong one's, (S, N)."""
+        right = torch.from_numpy(self._task.right[tree.symbol])
+        best = logits.masked_fill(~right, -torch.inf).amax(-1)
+        return best - logits.masked_fill(right, -torch.inf).amax(-1)
+
+    def _add_successors(
+        self,
+        states: NDArray[np.int64],
+        memory: NDArray[np.int8],
+        updates: Tensor,
+        tree: SegmentTree,
+        written: int,
+    ) -> None:
+        low, high = (t.to(torch.int8).numpy() for t in self._automaton.sides(updates, BOUNDARY))
+        n_states, n_leaves = low.shape[:2]
+        self.certificate.transitions += n_states * n_leaves
+        target = self._task.target[tree.symbol[tree.leaves]]
+        written = min(written + 1, self._shape[1])
+        for row, leaf in _distinct(low, high, target):
+            if (low[row, leaf] != high[row, leaf]).sum() > _MOST_UNCERTAIN:
+                self._too_many = True
+                continue
+            for slot in _both_ways(low[row, leaf], high[row, leaf]):
+                # The oldest slot is gone, the written one is the newest: (n, M, d).
+                content = np.concatenate([memory[row, :, 1:], slot[:, None]], axis=1)
+                parent, node = int(states[row]), int(tree.leaves[leaf])
+                self._add(_Found(int(target[leaf]), content.tobytes(), parent, node), written)
+
+    def _add(self, state: _Found, written: int) -> None:
+        key = state.situation, written, state.memory
+        if key not in self._known:
+            self._known.add(key)
+            self._found.append(state)
+
+    def _refute(self, state: int, node: int) -> None:
+        """Follows the segments back to the episode's start."""
+        symbols: list[int] = []
+        while state >= 0:
+            at = self._found[state]
+            tree = self._trees[at.situation]
+            path = tree.path[node][: tree.depth[node] + 1]
+            symbols = [*tree.symbol[path], *symbols]
+            state, node = at.parent, at.leaf
+        self.certificate.verdict = "refuted"
+        self.certificate.counterexample = np.asarray(symbols)
+
+
+def _distinct(
+    low: NDArray[np.int8], high: NDArray[np.int8], target: NDArray[np.int64]
+) -> Iterator[tuple[int, int]]:
+    """Rows and leaves of all different successors, (S, F, n, d) and (F,).
+
+    Most segments lead from one state to few others; to tell so many apart one by one is slow.
+    """
+    n_states, n_leaves = low.shape[:2]
+    keys = np.concatenate(
+        [
+            low.reshape(n_states, n_leaves, -1),
+            high.reshape(n_states, n_leaves, -1),
+            _as_bytes(np.arange(n_states)[:, None].repeat(n_leaves, axis=1)),
+            _as_bytes(target[None].repeat(n_states, axis=0)),
+        ],
+        axis=-1,
+    )
+    flat = keys.reshape(n_states * n_leaves, -1).view(f"V{keys.shape[-1]}").ravel()
+    for index in np.unique(flat, return_index=True)[1]:
+        yield divmod(int(index), n_leaves)
+
+
+def _as_bytes(integers: NDArray[np.int64]) -> NDArray[np.int8]:
+    return np.ascontiguousarray(integers)[..., None].view(np.int8)
+
+
+def _both_ways(low: NDArray[np.int8], high: NDArray[np.int8]) -> Iterator[NDArray[np.int8]]:
+    """All contents (n, d) that take each value from one of two."""
+    uncertain = low != high
+    for choice in product((False, True), repeat=int(uncertain.sum())):
+        content = low.copy()
+        content[uncertain] = np.where(choice, high[uncertain], low[uncertain])
+        yield content

@@ -1,0 +1,142 @@
+"""A policy with rounded memory as a finite automaton: all continuations of a segment at once.
+
+Between two segments such a policy is nothing but the content of its slots: they are written in a
+ring, so in LRU order (oldest first) their anchors follow from how many were ever written. What one
+segment does to it is decided for every sequence of observations by running the tree of their
+prefixes, each prefix once, through the `attend`, `read` and `write` of both schedules.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rllib_elmur.model.network import PolicyNetwork
+
+Gather = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
+
+
+class SegmentTree(NamedTuple):
+    """All sequences of at most L inputs that can follow each other in one segment, as a tree.
+
+    Attributes:
+        symbol: Which input each of the N nodes reads, (N,).
+        depth: How many inputs of the segment came before it, (N,).
+        path: The nodes from the segment's first input to this one, (N, L); its own from there on.
+        leaves: Nodes that complete the segment and have a continuation, (F,).
+    """
+
+    symbol: NDArray[np.int64]
+    depth: NDArray[np.int64]
+    path: NDArray[np.int64]
+    leaves: NDArray[np.int64]
+
+    @classmethod
+    def grow(
+        cls, first: Sequence[int], following: Sequence[Sequence[int]], segment_length: int
+    ) -> "SegmentTree":
+        """Grows the tree.
+
+        Args:
+            first: Inputs that may begin the segment.
+            following: For each input, those that may come next; none after an episode's end.
+            segment_length: L.
+        """
+        symbol, depth, path = [], [], []
+        level: list[tuple[int, list[int]]] = [(s, []) for s in first]
+        leaves: list[int] = []
+        for place in range(segment_length):
+            after = []
+            for s, above in level:
+                own = [*above, len(symbol)]
+                symbol.append(s)
+                depth.append(place)
+                path.append(own + own[-1:] * (segment_length - len(own)))
+                after += [(following_, own) for following_ in following[s]]
+                if place + 1 == segment_length and following[s]:
+                    leaves.append(own[-1])
+            level = after
+        return cls(
+            *(np.asarray(values, dtype=np.int64) for values in (symbol, depth, path, leaves))
+        )
+
+
+class PolicyAutomaton:
+    """What a policy does in one segment, for many memories and all inputs.
+
+    Memories are (S, n, M, d), slots in LRU order; the first M - `written` of them are empty.
+
+    Args:
+        network: The policy; its memory is rounded.
+        observations: The inputs, as a batch (E, *space).
+    """
+
+    def __init__(self, network: PolicyNetwork, observations: Tensor):
+        self.network, self.elmur = network, network.elmur
+        with torch.no_grad():
+            self._tokens = network.encoder(observations[:, None])[:, 0]  # (E, d)
+
+    def initial_memory(self, written: int) -> Tensor:
+        """What is read of each slot as long as it is empty, (n, M, d), in LRU order."""
+        slots = torch.stack([layer.initial_memory for layer in self.elmur.layers])
+        return slots.roll(-written, dims=1)
+
+    @torch.no_grad()
+    def run(self, tree: SegmentTree, memory: Tensor, written: int) -> tuple[Tensor, Tensor]:
+        """Runs every node of the tree on every memory.
+
+        Returns:
+            Action logits (S, N, A), and for each leaf what its segment writes in place of the
+            oldest slot of each layer, not yet rounded, (S, F, n, d).
+        """
+        n_slots, length = memory.shape[2], tree.path.shape[1]
+        depth, path = (torch.from_numpy(a) for a in (tree.depth, tree.path))
+        at_leaves = path[torch.from_numpy(tree.leaves)]  # (F, L)
+        # Ages count writes; the last one's anchor lies one step before the segment.
+        age = torch.arange(n_slots - 1, -1, -1)
+        empty = age >= written
+        distance = 1 + age[:, None] * length  # to the segment's first token, (M, 1)
+        memory = torch.where(empty[:, None], self.initial_memory(written), memory)
+        y, updates = self._tokens[torch.from_numpy(tree.symbol)][None], []  # (1, N, d)
+        for i, layer in enumerate(self.elmur.layers):
+            token_maps, memory_maps = self.elmur.absorb()[i]
+            gather = _gather(path, depth, len(y))
+            h = layer.attend(y.flatten(0, 1)[:, None], token_maps, gather).view(y.shape)
+            h = h.expand(len(memory), -1, -1)
+            read_bias = layer.distance_bias(distance + depth, empty[:, None])  # (M, H, N)
+            views = layer.view(memory[:, i], memory_maps)
+            y = layer.read(h, views, read_bias.expand(len(h), -1, -1, -1), token_maps)
+            segments = y[:, at_leaves].flatten(0, 1)  # (S F, L, d)
+            oldest = memory[:, i, 0].repeat_interleave(len(at_leaves), dim=0)
+            position = torch.arange(length)
+            write_bias = layer.distance_bias(-(distance[0] + position), empty[0])  # (H, L)
+            share = layer.blend.share(empty[:1], y).expand(len(segments), 1)
+            update = layer.blended(
+                segments, oldest, share, write_bias.expand(len(segments), -1, -1), memory_maps
+            )
+            updates.append(update.view(len(memory), len(at_leaves), -1))
+        logits = self.network.pi(self.elmur.final_norm(y))
+        return logits, torch.stack(updates, dim=2)
+
+    def sides(self, update: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
+        """An update rounded, if it were smaller and if it were larger by a tolerance."""
+        rounding = self.elmur.layers[0].rounding
+        return rounding(update - tolerance), rounding(update + tolerance)
+
+
+def _gather(path: Tensor, depth: Tensor, batch: int) -> Gather:
+    """Brings each node together with the nodes above it; see `ELMURLayer.attend`."""
+    back = depth[:, None] - torch.arange(path.shape[1])  # (N, L), how far each key lies back
+
+    def gather(qkv: Tensor, position: Tensor) -> tuple[Tensor, ...]:
+        query, key, value = qkv.unflatten(0, (batch, -1)).squeeze(2).unbind(2)  # (B, N, H, d/H)
+        above = (t[:, path].transpose(2, 3).flatten(0, 2) for t in (key, value))  # (B N H, L, ..)
+        position = position.squeeze(1).unflatten(0, (batch, -1))  # (B, N, H, L), by distance
+        index = back.clamp(min=0)[None, :, None].expand_as(position)
+        logits = position.gather(-1, index).masked_fill((back < 0)[:, None], -torch.inf)
+        return query.flatten(0, 2)[:, None], *above, logits.flatten(0, 2)[..., None]
+
+    return gather

@@ -1,0 +1,92 @@
+"""The automaton runs what both schedules run, for all continuations of a segment at once."""
+
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box
+from hypothesis import given
+from hypothesis import strategies as st
+from model_cases import examples, seeds, shake
+
+from rllib_elmur.config import ELMURConfig
+from rllib_elmur.model.automaton import PolicyAutomaton, SegmentTree
+from rllib_elmur.model.network import PolicyNetwork
+
+
+def network(seed, **options):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        config = ELMURConfig(d_model=8, n_heads=2, d_ff=12, max_seq_len=1000, **options)
+        built = PolicyNetwork(Box(-1, 1, (3,)), 4, config)
+        shake(built)
+    return built
+
+
+def test_the_tree_holds_every_sequence_once():
+    # 0 is followed by 1 or 2, 1 by 0, 2 by nothing: it ends the episode.
+    tree = SegmentTree.grow([0, 1], [[1, 2], [0], []], segment_length=3)
+    paths = [
+        tuple(tree.symbol[path[: depth + 1]])
+        for path, depth in zip(tree.path, tree.depth, strict=True)
+    ]
+    assert paths == [
+        (0,), (1,),
+        (0, 1), (0, 2), (1, 0),
+        (0, 1, 0), (1, 0, 1), (1, 0, 2),
+    ]  # fmt: skip
+    assert [paths[leaf] for leaf in tree.leaves] == [(0, 1, 0), (1, 0, 1)]
+
+
+@examples(40)
+@given(
+    seed=seeds,
+    n_layers=st.integers(1, 2),
+    memory_slots=st.integers(1, 3),
+    segment_length=st.integers(1, 3),
+    memory_levels=st.sampled_from([2, 3, 5]),
+    norm_first=st.booleans(),
+    lru_blend=st.sampled_from([0.3, 0.8, 1.0]),
+)
+def test_segment_by_segment_it_does_what_the_sequence_schedule_does(seed, **options):
+    net = network(seed, **options)
+    length, slots = options["segment_length"], options["memory_slots"]
+    generator = np.random.default_rng(seed)
+    inputs = torch.tensor(generator.normal(size=(3, 3)), dtype=torch.float32)
+    automaton = PolicyAutomaton(net, inputs)
+    tree = SegmentTree.grow(range(3), [range(3)] * 3, length)
+    symbols = torch.from_numpy(generator.integers(0, 3, (5, slots + 2, length)))
+    memory = torch.zeros(5, options["n_layers"], slots, 8)
+    paths = {tuple(tree.symbol[tree.path[node]]): place for place, node in enumerate(tree.leaves)}
+    for segment in range(slots + 2):
+        # The whole episode so far, from its start.
+        seen = symbols[:, : segment + 1].flatten(1)
+        with torch.no_grad():
+            features, state = net(inputs[seen], net.elmur.initial_state(5))
+            logits = net.pi(features)[:, -length:]
+        found, updates = automaton.run(tree, memory, min(segment, slots))
+        low, high = automaton.sides(updates, 0.0)
+        assert torch.equal(low, high)
+        rows, written = torch.arange(5), []
+        for row in rows:
+            leaf = paths[tuple(symbols[row, segment].tolist())]
+            nodes = torch.from_numpy(tree.path[tree.leaves[leaf]])
+            torch.testing.assert_close(found[row, nodes], logits[row], rtol=0, atol=1e-5)
+            written.append(low[row, leaf])
+        memory = torch.cat([memory[:, :, 1:], torch.stack(written)[:, :, None]], dim=2)
+        order = state.anchors.argsort(dim=-1, stable=True)
+        expected = state.memory.gather(2, order[..., None].expand_as(state.memory))
+        assert torch.equal(memory, expected)
+
+
+@pytest.mark.parametrize(
+    ("levels", "values", "low", "high"),
+    [
+        (2, [-0.5, -1e-6, 1e-6, 3.0], [-1, -1, -1, 1], [-1, 1, 1, 1]),
+        (3, [0.499, 0.499999, 0.500001, 1.5], [0, 0, 0, 1], [0, 1, 1, 1]),
+        (5, [-1.500001, 1.6, 2.500001, -0.4], [-2, 2, 2, 0], [-1, 2, 2, 0]),
+    ],
+)
+def test_a_value_near_a_boundary_of_rounding_has_two_sides(levels, values, low, high):
+    automaton = PolicyAutomaton(network(0, memory_levels=levels), torch.zeros(1, 3))
+    sides = automaton.sides(torch.tensor(values), 1e-5)
+    assert [side.tolist() for side in sides] == [low, high]
