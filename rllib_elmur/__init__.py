@@ -12,6 +12,8 @@ from rllib_elmur.envs import register_gymnasium_ids
 
 if TYPE_CHECKING:
     from rllib_elmur.config import ELMURConfig as ELMURConfig
+    from rllib_elmur.experiments.callbacks import CertifyMemory as CertifyMemory
+    from rllib_elmur.experiments.certify import certify as certify
     from rllib_elmur.model.elmur import ELMUR as ELMUR
     from rllib_elmur.plugin.module import ELMURTorchRLModule as ELMURTorchRLModule
     from rllib_elmur.plugin.use import use_elmur as use_elmur
@@ -23,9 +25,11 @@ _PUBLIC = {
     "ELMUR": "rllib_elmur.model.elmur",
     "ELMURTorchRLModule": "rllib_elmur.plugin.module",
     "use_elmur": "rllib_elmur.plugin.use",
+    "certify": "rllib_elmur.experiments.certify",
+    "CertifyMemory": "rllib_elmur.experiments.callbacks",
 }
 
-__all__ = ["ELMUR", "ELMURConfig", "ELMURTorchRLModule", "__version__", "use_elmur"]
+__all__ = ["__version__", *_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:

@@ -161,6 +161,32 @@ def evaluate_checkpoints(
         _console.print(f"Written: {out}", soft_wrap=True)
 
 
+@app.command("certify")
+def certify_checkpoints(
+    checkpoints: Annotated[
+        list[Path], typer.Argument(help="Checkpoints, or folders of results (their newest).")
+    ],
+    env: Annotated[str | None, typer.Option(help="Another environment than in training.")] = None,
+    env_config: Annotated[str | None, typer.Option(help="JSON of environment options.")] = None,
+    max_states: Annotated[
+        int | None, typer.Option(min=1, help="Give up with more states than this; 20000.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the certificates to a .json.")] = None,
+) -> None:
+    """Prove that a policy acts right in every episode, however long, or show one in which not.
+
+    Exit code 0: all are proven; 1: one is refuted; 2: one is undecided.
+    """
+    from rllib_elmur.experiments import tables
+    from rllib_elmur.experiments.verdicts import CertifyOptions, certify_all
+
+    if out is not None:
+        tables.check_out(out, (".json",))
+    options = CertifyOptions(env, _json(env_config), max_states)
+    verdicts = certify_all(checkpoints, options, out, _console)
+    raise typer.Exit(1 if "refuted" in verdicts else 2 if "undecided" in verdicts else 0)
+
+
 @example_app.command("list")
 def example_list() -> None:
     """List the tuned examples."""

@@ -19,12 +19,22 @@ ALLOWED = {
 for user in ("cli", "experiments", "plugin"):
     ALLOWED[user] |= {"envs"}
 ALLOWED["__main__"] = {"cli"}
-PUBLIC = ["ELMUR", "ELMURConfig", "ELMURTorchRLModule", "__version__", "use_elmur"]
+PUBLIC = [
+    "CertifyMemory",
+    "ELMUR",
+    "ELMURConfig",
+    "ELMURTorchRLModule",
+    "__version__",
+    "certify",
+    "use_elmur",
+]
 HOMES = {
     "ELMUR": "model",
     "ELMURConfig": "config",
     "ELMURTorchRLModule": "plugin",
     "use_elmur": "plugin",
+    "certify": "experiments",
+    "CertifyMemory": "experiments",
 }
 
 

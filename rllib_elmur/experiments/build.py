@@ -111,7 +111,7 @@ def checked(config: AlgorithmConfig, as_problem: Any) -> AlgorithmConfig:
         raise as_problem(error) from error
     present = config.callbacks_class
     present = list(present) if isinstance(present, (list, tuple)) else [present]
-    if SuccessMetric not in present:
+    if not any(issubclass(callback, SuccessMetric) for callback in present):
         config.callbacks([*present, SuccessMetric])
     return config
 

@@ -5,6 +5,10 @@ from typing import Any
 
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
+from rllib_elmur.experiments.certify import require_finite
+from rllib_elmur.experiments.closure import close
+from rllib_elmur.experiments.environment import env_maker
+
 # Sums are kept rather than a mean: RLlib averages the means of env runners and of sampling rounds,
 # whatever the number of episodes behind each.
 _SUCCESSES = "success_sum"
@@ -44,6 +48,43 @@ def _divide(result: dict[str, Any]) -> None:
         total, count = metrics.pop(_SUCCESSES, 0.0), metrics.pop(_EPISODES, 0)
         # Written always: Tune's progress.csv has the columns of the first result.
         metrics["success"] = float(total / count) if count > 0 else nan
+
+
+class CertifyMemory(SuccessMetric):
+    """`SuccessMetric`, and once success has come a certificate (see `experiments.certify`).
+
+    Reports `certified` (1 or 0; NaN in an iteration that was not checked), `certificate_states`,
+    `certificate_gap` and `certificate_seconds` at the top of an iteration's results. A check that
+    took long is followed by iterations without one: none begins while all checks together have
+    taken more than a tenth of the time of training, and none goes on beyond 10,000 states.
+
+    A training with the stop criterion `certified` has this callback by itself.
+    """
+
+    _SUCCESS, _SHARE, _MAX_STATES = 0.99, 0.1, 10_000
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seconds = 0.0
+        self._env: Any = None
+
+    def on_train_result(self, *, algorithm, metrics_logger=None, result, **kwargs) -> None:
+        """Checks the policy that the iteration ends with."""
+        _divide(result)
+        # Always written, as `success` is.
+        names = "certified", *(f"certificate_{name}" for name in ("states", "gap", "seconds"))
+        result.update(dict.fromkeys(names, nan))
+        success = result.get("env_runners", {}).get("success", nan)
+        trained = result.get("time_total_s", nan)  # without the time of checks
+        if not success >= self._SUCCESS or self._seconds > self._SHARE * trained:
+            return
+        if self._env is None:
+            self._env = env_maker(algorithm.config.env)(dict(algorithm.config.env_config))
+        network, task = require_finite(algorithm.get_module(), self._env)
+        found = close(network, task, self._MAX_STATES)
+        self._seconds += found.seconds
+        values = float(found.verdict == "proven"), found.states, found.gap, found.seconds
+        result.update(zip(names, values, strict=True))
 
 
 class RestoreFrom:

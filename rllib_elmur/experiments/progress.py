@@ -110,6 +110,8 @@ class Progress(Callback):
             f" {_number(self._rate(trial, _STEPS, last=True), ',.0f'):>8}  {self._left(trial):<8}"
         )
         label = self._labels[int(trial.trial_id.rsplit("_", 1)[-1])] if len(trials) > 1 else ""
+        if flat.get("certified") == 1:
+            label = f"proven for every length {label}"
         self._console.print(f"{line} {label}".rstrip(), highlight=False, soft_wrap=True)
         if iteration == _MISSING_AFTER:
             for name in set(self._criteria) - set(flat):

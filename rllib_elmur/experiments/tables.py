@@ -48,14 +48,14 @@ def _table(rows: "list[Row]", title: str | None) -> Table:
     return table
 
 
-def check_out(out: Path) -> None:
+def check_out(out: Path, formats: tuple[str, ...] = (".csv", ".json", ".png")) -> None:
     """Refuses a file that `write` could not write, before time is spent on its content.
 
     Raises:
         UserError: If the format is unknown or the folder missing.
     """
-    if out.suffix not in (".csv", ".json", ".png"):
-        raise UserError(f"--out {out}: must end in .csv, .json or .png.")
+    if out.suffix not in formats:
+        raise UserError(f"--out {out}: must end in {' or '.join(formats)}.")
     if not out.absolute().parent.is_dir():
         raise UserError(f"--out {out}: no such folder.")
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from rich.console import Console
 
-from rllib_elmur.experiments import cluster, schema
-from rllib_elmur.experiments.callbacks import RestoreFrom
+from rllib_elmur.experiments import certify, cluster, schema
+from rllib_elmur.experiments.callbacks import CertifyMemory, RestoreFrom, SuccessMetric
 from rllib_elmur.experiments.problems import UserError
 from rllib_elmur.experiments.progress import Progress
 
@@ -112,6 +113,9 @@ def _apply(options: TrainOptions, experiment: schema.Experiment) -> None:
             trial.config.restart_failed_env_runners = False
     if options.stop is not None:
         experiment.stop = schema.check_stop(options.stop, "--stop")
+    if "certified" in experiment.stop:
+        for trial in experiment.trials:
+            _certify(trial.config)
     if options.checkpoint_freq is not None:
         checkpoints.checkpoint_frequency = options.checkpoint_freq
         checkpoints.num_to_keep = None
@@ -126,6 +130,16 @@ def _apply(options: TrainOptions, experiment: schema.Experiment) -> None:
         for trial in experiment.trials:
             present = trial.config.callbacks_on_algorithm_init
             trial.config.callbacks(on_algorithm_init=_all(present, RestoreFrom(str(path))))
+
+
+def _certify(config: AlgorithmConfig) -> None:
+    """Lets a training report `certified`, on which its end depends."""
+    certify.check_config(config)
+    present = config.callbacks_class
+    present = present if isinstance(present, list) else [present]
+    if CertifyMemory not in present:
+        others = [callback for callback in present if callback is not SuccessMetric]
+        config.callbacks([*others, CertifyMemory])
 
 
 def _all(present: Any, added: Any) -> list[Any]:

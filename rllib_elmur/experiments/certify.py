@@ -1,0 +1,174 @@
+"""Decides whether a policy remembers in every episode, and shows one in which it does not."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.core.columns import Columns
+
+from rllib_elmur.envs.finite import FiniteTask
+from rllib_elmur.experiments import checkpoints
+from rllib_elmur.experiments.closure import Certificate, close
+from rllib_elmur.experiments.environment import env_maker
+from rllib_elmur.experiments.problems import UserError
+from rllib_elmur.model.network import PolicyNetwork
+from rllib_elmur.plugin.module import ELMURTorchRLModule
+
+MAX_STATES = 20_000
+
+
+@dataclass
+class Replay:
+    """A counterexample, played in the environment.
+
+    Attributes:
+        corridor_length: Of the episode; None where the environment has none.
+        observations: Those of the counterexample, (T, *space).
+        entries: What the entries of an observation are called.
+        right: The right actions of each step, (T, A) bool.
+        actions: What the policy did, (T,).
+        confirmed: Whether the environment showed these observations, and the policy's last
+            action was wrong and no other.
+        success: What the environment says of the episode; None if it went on.
+    """
+
+    corridor_length: int | None
+    observations: NDArray
+    entries: tuple[str, ...]
+    right: NDArray[np.bool_]
+    actions: NDArray[np.int64]
+    confirmed: bool
+    success: bool | None
+
+
+def certify(
+    checkpoint: str | PathLike[str],
+    env: str | None = None,
+    env_config: dict[str, Any] | None = None,
+    max_states: int = MAX_STATES,
+    on_progress: Callable[[Certificate], Any] | None = None,
+) -> tuple[Certificate, Replay | None]:
+    """Decides whether a checkpoint's policy acts right in every episode, however long.
+
+    Args:
+        checkpoint: A checkpoint, or a folder of results (its newest one).
+        env: Another environment than in training. It must have a method `finite_task`.
+        env_config: Options laid over those of the training.
+        max_states: The search ends undecided with more states than this.
+        on_progress: Called now and then with what is known so far.
+
+    Returns:
+        The certificate and, if the policy is refuted, the counterexample's replay.
+
+    Raises:
+        UserError: If the memory is not rounded, or the environment has no finite description.
+    """
+    policy = checkpoints.load(Path(checkpoint))
+    if policy.connectors:
+        raise UserError(
+            f"{checkpoint}: cannot be certified: its policy reads what the connectors "
+            f"{', '.join(policy.connectors)} make of observations."
+        )
+    name = env or policy.settings["env"]
+    made = env_maker(name)({**({} if env else policy.env_config), **(env_config or {})})
+    try:
+        return certify_module(policy.module, made, max_states, on_progress)
+    finally:
+        made.close()
+
+
+def certify_module(
+    module: Any,
+    env: gym.Env,
+    max_states: int = MAX_STATES,
+    on_progress: Callable[[Certificate], Any] | None = None,
+) -> tuple[Certificate, Replay | None]:
+    """The same for a module and an environment at hand."""
+    network, task = require_finite(module, env)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the matrices are small
+    try:
+        certificate = close(network, task, max_states, on_progress)
+    finally:
+        torch.set_num_threads(threads)
+    if certificate.counterexample is None:
+        return certificate, None
+    return certificate, _replay(module, env, task, certificate.counterexample)
+
+
+def require_finite(module: Any, env: gym.Env) -> tuple[PolicyNetwork, FiniteTask]:
+    """A policy and a task as finite automata.
+
+    Raises:
+        UserError: If one of them is none.
+    """
+    if not isinstance(module, ELMURTorchRLModule):
+        raise UserError(
+            f"cannot be certified: {type(module).__name__} is not ELMUR, and has no rounded memory."
+        )
+    if module.network.elmur.config.memory_levels is None:
+        raise UserError(
+            "cannot be certified: memory_levels=None leaves memory real-valued. Train with "
+            "memory_levels >= 2: a rounded memory has finitely many states."
+        )
+    describe = getattr(env.unwrapped, "finite_task", None)
+    if describe is None:
+        raise UserError(
+            f"{type(env.unwrapped).__name__} has no finite description: it needs a method "
+            "`finite_task` that returns an `rllib_elmur.envs.FiniteTask`."
+        )
+    for kind in ("observation_space", "action_space"):
+        wanted, found = getattr(module, kind), getattr(env, kind)
+        if wanted != found:
+            raise UserError(
+                f"the policy was trained for the {kind.replace('_', ' ')} {wanted}, but the "
+                f"environment has {found}."
+            )
+    return module.network, describe()
+
+
+def check_config(config: AlgorithmConfig) -> None:
+    """Raises a UserError if the policy that a config trains could not be certified."""
+    env = env_maker(config.env)(dict(config.env_config))
+    spec = config.copy(copy_frozen=False).get_rl_module_spec(env=env, inference_only=True)
+    require_finite(spec.build(), env)
+    env.close()
+
+
+def _replay(module: Any, env: gym.Env, task: FiniteTask, edges: NDArray[np.int64]) -> Replay:
+    """Plays the episode with the policy, as `evaluate` plays it."""
+    script, right = task.observation[edges], task.right[edges]
+    state = module.get_live_state(1)
+    observation, info = env.reset(seed=0, options={"script": script})
+    observations, actions, success = [], [], None
+    for _ in script:
+        observations.append(observation)
+        batch = {
+            Columns.OBS: torch.as_tensor(observation)[None, None],
+            Columns.STATE_IN: state,
+        }
+        with torch.inference_mode():
+            logits = module.forward_inference(batch)[Columns.ACTION_DIST_INPUTS]
+        actions.append(int(logits.argmax()))
+        observation, _, terminated, truncated, last = env.step(actions[-1])
+        if terminated or truncated:
+            success = bool(last["success"]) if "success" in last else None
+            break
+    return Replay(
+        corridor_length=info.get("corridor_length"),
+        observations=script,
+        entries=task.entries,
+        actions=np.asarray(actions),
+        right=right,
+        confirmed=np.array_equal(observations, script)
+        and right[np.arange(len(actions)), actions].tolist()
+        == [True] * (len(script) - 1) + [False],
+        success=success,
+    )

@@ -1,0 +1,139 @@
+"""Certificates on the screen: the progress of a search, its verdict, its counterexample."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from rllib_elmur.experiments import certify, cluster
+from rllib_elmur.experiments.closure import Certificate
+
+_MOST_COLUMNS = 16
+
+
+@dataclass
+class CertifyOptions:
+    """What the command line says about a certificate."""
+
+    env: str | None = None
+    env_config: dict[str, Any] | None = None
+    max_states: int | None = None
+
+
+def certify_all(
+    paths: Sequence[Path], options: CertifyOptions, out: Path | None, console: Console
+) -> list[str]:
+    """Certifies policies one after the other and prints what comes out; returns the verdicts.
+
+    Raises:
+        UserError: If one of them cannot be certified.
+    """
+    records = []
+    for path in paths:
+        certificate, replay = _certify(path, options, console)
+        records.append({"checkpoint": str(path), **_record(certificate, replay)})
+        if len(paths) > 1:
+            console.print(f"[bold]{path}[/]", soft_wrap=True)
+        _print(certificate, replay, options.max_states or certify.MAX_STATES, console)
+    if out is not None:
+        out.write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
+        console.print(f"Written: {out}", soft_wrap=True)
+    return [record["verdict"] for record in records]
+
+
+def _certify(
+    path: Path, options: CertifyOptions, console: Console
+) -> tuple[Certificate, certify.Replay | None]:
+    most = options.max_states or certify.MAX_STATES
+    bar = Progress(
+        TextColumn("memories of at most {task.total:,}"),
+        BarColumn(),
+        TextColumn("{task.completed:,}, {task.fields[answers]:,} answers"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with cluster.quiet(), bar:
+        task = bar.add_task("", total=most, answers=0)
+        return certify.certify(
+            path,
+            options.env,
+            options.env_config,
+            most,
+            lambda c: bar.update(task, completed=c.states, answers=c.answers),
+        )
+
+
+def _print(
+    certificate: Certificate, replay: certify.Replay | None, most: int, console: Console
+) -> None:
+    c = certificate
+    match c.verdict:
+        case "proven":
+            console.print(
+                "[bold]Proven for every length[/]: no episode leads to a memory in which an "
+                "answer is wrong."
+            )
+        case "refuted":
+            console.print("[bold]Refuted[/]: there is an episode with a wrong answer.")
+        case _:
+            console.print(
+                f"[bold]Undecided[/]: no wrong answer among the first {c.states:,} memories, but "
+                f"there are more (--max-states {most})."
+            )
+    console.print(
+        f"{c.states:,} memories, {c.transitions:,} transitions, {c.answers:,} answers, smallest "
+        f"logit gap {c.gap:.3g}, {c.seconds:.1f} s"
+    )
+    if replay is not None:
+        _print_replay(replay, console)
+
+
+def _print_replay(replay: certify.Replay, console: Console) -> None:
+    last = len(replay.observations) - 1
+    length = replay.corridor_length
+    corridor = "" if length is None else f", corridor length {length:,}"
+    console.print(f"A shortest one, {last + 1:,} steps{corridor}:")
+    shown = range(last + 1)
+    if last >= _MOST_COLUMNS:
+        half = _MOST_COLUMNS // 2
+        shown = [*range(half), *range(last + 1 - half, last + 1)]
+    table = Table(box=None, show_header=False)
+    flat = replay.observations.reshape(last + 1, -1)
+    names = replay.entries or [f"observation[{i}]" for i in range(flat.shape[1])]
+    table.add_row("step", *(f"{t:,}" for t in shown))
+    for name, values in zip(names, flat.T, strict=True):
+        table.add_row(name, *(f"{values[t]:g}" for t in shown))
+    table.add_row("right", *("/".join(map(str, np.flatnonzero(replay.right[t]))) for t in shown))
+    table.add_row(
+        "action", *(str(replay.actions[t]) if t < len(replay.actions) else "-" for t in shown)
+    )
+    console.print(table)
+    console.print(
+        "Replayed in the environment: "
+        + ("the same, step by step" if replay.confirmed else "[bold]not the same[/]")
+        + ("." if replay.success is None else f"; success {replay.success}.")
+    )
+
+
+def _record(certificate: Certificate, replay: certify.Replay | None) -> dict[str, Any]:
+    record = dataclasses.asdict(certificate)
+    record["counterexample"] = None
+    if replay is not None:
+        record["counterexample"] = {
+            "corridor_length": replay.corridor_length,
+            "observations": replay.observations.tolist(),
+            "right": [np.flatnonzero(row).tolist() for row in replay.right],
+            "actions": replay.actions.tolist(),
+            "confirmed": replay.confirmed,
+            "success": replay.success,
+        }
+    return record

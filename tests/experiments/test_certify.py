@@ -1,0 +1,142 @@
+"""`rllib certify`, the public function, and a training that ends with a proof."""
+
+import json
+
+import gymnasium
+import numpy as np
+import pytest
+import ray
+from small_training import SMALL
+
+import rllib_elmur
+from rllib_elmur.experiments.certify import certify_module
+from rllib_elmur.experiments.problems import UserError
+
+ROUNDED = SMALL.replace("max_seq_len: 10", "max_seq_len: 10\n        memory_levels: 2")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A policy that has learned next to nothing."""
+    from rich.console import Console
+
+    from rllib_elmur.experiments.train import TrainOptions, train
+
+    folder = tmp_path_factory.mktemp("certify")
+    file = folder / "small.yaml"
+    file.write_text(ROUNDED)
+    options = TrainOptions(storage_path=folder, experiment_name="small")
+    (outcome,) = train(file, options, Console(quiet=True))
+    return outcome.checkpoints[0]
+
+
+def test_a_refuted_policy_is_shown_at_its_mistake(rllib, checkpoint, tmp_path):
+    out = tmp_path / "certificate.json"
+    code, output = rllib("certify", checkpoint, "--out", out)
+    assert code == 1
+    for part in ("Refuted", "corridor length", "noise", "the same, step by step"):
+        assert part in output
+    (record,) = json.loads(out.read_text())
+    example = record["counterexample"]
+    assert record["verdict"] == "refuted" and example["confirmed"] and record["gap"] < 1e-4
+    # The reader of the file can play it.
+    env = gymnasium.make("rllib_elmur/TMazePassive-v0")
+    observation, _ = env.reset(options={"script": np.array(example["observations"], np.float32)})
+    for seen, action in zip(example["observations"], example["actions"], strict=True):
+        np.testing.assert_array_equal(observation, seen)
+        observation, *_ = env.step(action)
+    assert example["actions"][-1] not in example["right"][-1]
+
+
+def test_the_function_of_the_package_says_the_same(checkpoint):
+    certificate, replay = rllib_elmur.certify(checkpoint, env_config={"hint_steps": 2})
+    assert certificate.verdict == "refuted" and replay.confirmed
+    certificate, replay = rllib_elmur.certify(checkpoint, env="rllib_elmur/TMazeEndless-v0")
+    assert certificate.verdict == "refuted" and replay.confirmed
+
+
+def test_what_has_no_certificate_is_said(rllib, checkpoint, tmp_path):
+    code, output = rllib("certify", checkpoint, "--env", "CartPole-v1")
+    assert code == 1 and "finite_task" in output
+    code, output = rllib("certify", tmp_path / "none")
+    assert code == 1 and "no such checkpoint" in output
+    code, output = rllib("certify", checkpoint, "--out", tmp_path / "table.csv")
+    assert code == 1 and "must end in .json" in output
+
+
+def test_a_real_valued_memory_cannot_be_certified():
+    env = gymnasium.make("rllib_elmur/TMazePassive-v0")
+    module = rllib_elmur.ELMURTorchRLModule(
+        observation_space=env.observation_space, action_space=env.action_space, model_config={}
+    )
+    with pytest.raises(UserError, match=r"memory_levels=None.*memory_levels >= 2"):
+        certify_module(module, env)
+    with pytest.raises(UserError, match="Identity is not ELMUR"):
+        import torch
+
+        certify_module(torch.nn.Identity(), env)
+
+
+def test_a_training_that_is_to_end_with_a_proof_needs_a_rounded_memory(rllib, tmp_path):
+    file = tmp_path / "small.yaml"
+    file.write_text(SMALL)
+    code, output = rllib("train", "file", file, "--stop", '{"certified": 1}')
+    assert code == 1 and "memory_levels=None" in output
+    assert not ray.is_initialized()
+
+
+def test_a_training_ends_with_its_proof(rllib, tmp_path):
+    """A corridor of length 1 needs no memory: some seconds of training prove it."""
+    file = tmp_path / "easy.yaml"
+    file.write_text(
+        ROUNDED.replace("{training_iteration: 2}", "{certified: 1, training_iteration: 60}")
+        .replace("rllib_elmur/TMazePassive-v0", "certify_maze.Bandit")
+        .replace("env_config: {corridor_length: 3, slack: 2.0}", "env_config: {}")
+        .replace("      env_config: {slack: 1.0}\n", "      explore: false\n")
+        .replace("lr: 1e-4", "lr: 3e-3")
+    )
+    (tmp_path / "certify_maze.py").write_text(BANDIT)
+    code, output = rllib("train", "file", file, "--storage-path", tmp_path)
+    assert code == 0 and "proven for every length" in output
+    code, output = rllib("certify", tmp_path)
+    assert code == 0 and "Proven for every length" in output
+
+
+BANDIT = """
+import gymnasium as gym
+import numpy as np
+
+from rllib_elmur.envs import FiniteTask
+
+
+class Bandit(gym.Env):
+    observation_space = gym.spaces.Box(-1, 1, (1,))
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, config=None):
+        pass
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.time = 0
+        return self._look(), {}
+
+    def step(self, action):
+        right = action == (self.side > 0)
+        self.time += 1
+        ended = not right or self.time == 8
+        return self._look(), float(right), ended, False, {"success": bool(right)} if ended else {}
+
+    def _look(self):
+        self.side = self.np_random.choice([-1, 1])
+        return np.array([self.side], dtype=np.float32)
+
+    def finite_task(self):
+        return FiniteTask(
+            start=np.array([0]),
+            source=np.array([0, 0]),
+            observation=np.array([[-1], [1]], dtype=np.float32),
+            right=np.array([[True, False], [False, True]]),
+            target=np.array([0, 0]),
+        )
+"""
