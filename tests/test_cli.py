@@ -17,6 +17,7 @@ TRAIN = {
 PROMISED = {
     "train file": TRAIN,
     "evaluate": {"--env", "--env-config", "--episodes", "--steps", "--render", "--out"},
+    "certify": {"--env", "--env-config", "--max-states", "--out"},
     "example list": set(),
     "example get": {"--out"},
     "example run": TRAIN,

@@ -14,7 +14,12 @@ _SEED_BITS = 2**64 - 1
 
 
 class Episodes:
-    """N episodes of a task and the seeds of those that come after them."""
+    """N episodes of a task and the seeds of those that come after them.
+
+    Args:
+        task: What is played.
+        num_envs: N.
+    """
 
     def __init__(self, task: PassiveTMaze, num_envs: int):
         self.task = task
@@ -24,6 +29,7 @@ class Episodes:
 
     @property
     def state(self) -> rule.State:
+        """Where the episodes stand."""
         if self._state is None:
             raise ResetNeeded("call reset() before step() or render()")
         return self._state
@@ -33,6 +39,7 @@ class Episodes:
         self._state = state
 
     def seed(self, row: int, seed: int) -> None:
+        """Makes the next episode of a row the first one of a seed."""
         self._env_seed[row] = seed & _SEED_BITS
         self._number[row] = -1
 
@@ -46,6 +53,7 @@ class Episodes:
             self._state = rule.replace_episodes(self.state, rows, fresh)
 
     def render(self, row: int, mode: str | None) -> Any:
+        """A text, a picture, or None without a mode."""
         if mode is None:
             return None
         picture = render.text if mode == "ansi" else render.pixels

@@ -3,9 +3,10 @@
 from math import nan
 from typing import Any
 
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
-from rllib_elmur.experiments.certify import require_finite
+from rllib_elmur.experiments.certify import check_config, require_finite
 from rllib_elmur.experiments.closure import close
 from rllib_elmur.experiments.environment import env_maker
 
@@ -85,6 +86,20 @@ class CertifyMemory(SuccessMetric):
         self._seconds += found.seconds
         values = float(found.verdict == "proven"), found.states, found.gap, found.seconds
         result.update(zip(names, values, strict=True))
+
+
+def report_certified(config: AlgorithmConfig) -> None:
+    """Lets a training report `certified`, on which its end depends.
+
+    Raises:
+        UserError: If the policy could not be certified.
+    """
+    check_config(config)
+    present = config.callbacks_class
+    present = present if isinstance(present, list) else [present]
+    if CertifyMemory not in present:
+        others = [callback for callback in present if callback is not SuccessMetric]
+        config.callbacks([*others, CertifyMemory])
 
 
 class RestoreFrom:

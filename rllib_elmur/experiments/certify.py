@@ -17,11 +17,12 @@ from rllib_elmur.envs.finite import FiniteTask
 from rllib_elmur.experiments import checkpoints
 from rllib_elmur.experiments.closure import Certificate, close
 from rllib_elmur.experiments.environment import env_maker
+from rllib_elmur.experiments.options import CertifyOptions
 from rllib_elmur.experiments.problems import UserError
 from rllib_elmur.model.network import PolicyNetwork
 from rllib_elmur.plugin.module import ELMURTorchRLModule
 
-MAX_STATES = 20_000
+MAX_STATES = CertifyOptions.max_states
 
 
 @dataclass

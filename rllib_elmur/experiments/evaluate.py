@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rllib_elmur.experiments import checkpoints, cluster, rollout
+from rllib_elmur.experiments.options import EvaluateOptions
 from rllib_elmur.experiments.problems import UserError
 
 _MOST_SIDE_BY_SIDE = 256
@@ -40,17 +41,6 @@ class Row:
     episode_return: float
     episode_length: float
     steps_per_second: float
-
-
-@dataclass
-class EvaluateOptions:
-    """What the command line says about an evaluation."""
-
-    env: str | None = None
-    env_config: dict[str, Any] | None = None
-    episodes: int | None = None
-    steps: int | None = None
-    render: bool = False
 
 
 def evaluate(paths: Sequence[Path], options: EvaluateOptions, console: Console) -> list[Row]:

@@ -8,43 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from rich.console import Console
 
-from rllib_elmur.experiments import certify, cluster, schema
-from rllib_elmur.experiments.callbacks import CertifyMemory, RestoreFrom, SuccessMetric
+from rllib_elmur.experiments import cluster, schema
+from rllib_elmur.experiments.callbacks import RestoreFrom, report_certified
+from rllib_elmur.experiments.options import TrainOptions
 from rllib_elmur.experiments.problems import UserError
 from rllib_elmur.experiments.progress import Progress
 
 
 @dataclass
-class TrainOptions:
-    """What the command line says about a training."""
-
-    stop: dict[str, Any] | None = None
-    checkpoint_freq: int | None = None
-    checkpoint_at_end: bool | None = None
-    keep_checkpoints_num: int | None = None
-    num_samples: int | None = None
-    storage_path: Path | None = None
-    experiment_name: str | None = None
-    restore: Path | None = None
-    resume: bool = False
-    verbose: int = 0
-    ray_address: str | None = None
-    ray_num_cpus: int | None = None
-    ray_num_gpus: int | None = None
-
-
-@dataclass
 class Outcome:
-    """How an experiment ended."""
+    """How an experiment ended; `commands` are those to go on with, by what they do."""
 
     folder: Path
     checkpoints: list[Path] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
-    evaluate_command: str | None = None
-    resume_command: str | None = None
+    commands: dict[str, str] = field(default_factory=dict)
     interrupted: bool = False
 
 
@@ -88,7 +68,7 @@ def _run_all(
         outcomes.append(outcome)
         if outcome.interrupted:
             name = options.experiment_name or outcome.folder.name
-            outcome.resume_command = _resume_command(file, storage, name, options)
+            outcome.commands["Go on"] = _resume_command(file, storage, name, options)
             break
     return outcomes
 
@@ -115,7 +95,7 @@ def _apply(options: TrainOptions, experiment: schema.Experiment) -> None:
         experiment.stop = schema.check_stop(options.stop, "--stop")
     if "certified" in experiment.stop:
         for trial in experiment.trials:
-            _certify(trial.config)
+            report_certified(trial.config)
     if options.checkpoint_freq is not None:
         checkpoints.checkpoint_frequency = options.checkpoint_freq
         checkpoints.num_to_keep = None
@@ -130,16 +110,6 @@ def _apply(options: TrainOptions, experiment: schema.Experiment) -> None:
         for trial in experiment.trials:
             present = trial.config.callbacks_on_algorithm_init
             trial.config.callbacks(on_algorithm_init=_all(present, RestoreFrom(str(path))))
-
-
-def _certify(config: AlgorithmConfig) -> None:
-    """Lets a training report `certified`, on which its end depends."""
-    certify.check_config(config)
-    present = config.callbacks_class
-    present = present if isinstance(present, list) else [present]
-    if CertifyMemory not in present:
-        others = [callback for callback in present if callback is not SuccessMetric]
-        config.callbacks([*others, CertifyMemory])
 
 
 def _all(present: Any, added: Any) -> list[Any]:
@@ -206,7 +176,7 @@ def _run(
         what = _summary(experiment)
         outcome.errors = [f"{what}: {cluster.cause_of(error)}" for error in results.errors]
     if outcome.checkpoints:
-        outcome.evaluate_command = _evaluate_command(experiment, outcome.checkpoints)
+        outcome.commands["Evaluate"] = _evaluate_command(experiment, outcome.checkpoints)
     outcome.interrupted = progress.interrupted
     return outcome
 

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,46 +11,37 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from rllib_elmur.experiments import certify, cluster
+from rllib_elmur.experiments import certify, cluster, tables
 from rllib_elmur.experiments.closure import Certificate
+from rllib_elmur.experiments.options import CertifyOptions
 
 _MOST_COLUMNS = 16
 
 
-@dataclass
-class CertifyOptions:
-    """What the command line says about a certificate."""
-
-    env: str | None = None
-    env_config: dict[str, Any] | None = None
-    max_states: int | None = None
-
-
-def certify_all(
-    paths: Sequence[Path], options: CertifyOptions, out: Path | None, console: Console
-) -> list[str]:
+def certify_all(paths: Sequence[Path], options: CertifyOptions, console: Console) -> list[str]:
     """Certifies policies one after the other and prints what comes out; returns the verdicts.
 
     Raises:
         UserError: If one of them cannot be certified.
     """
+    if options.out is not None:
+        tables.check_out(options.out, (".json",))
     records = []
     for path in paths:
         certificate, replay = _certify(path, options, console)
         records.append({"checkpoint": str(path), **_record(certificate, replay)})
         if len(paths) > 1:
             console.print(f"[bold]{path}[/]", soft_wrap=True)
-        _print(certificate, replay, options.max_states or certify.MAX_STATES, console)
-    if out is not None:
-        out.write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
-        console.print(f"Written: {out}", soft_wrap=True)
+        _print(certificate, replay, options.max_states, console)
+    if options.out is not None:
+        options.out.write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
+        console.print(f"Written: {options.out}", soft_wrap=True)
     return [record["verdict"] for record in records]
 
 
 def _certify(
     path: Path, options: CertifyOptions, console: Console
 ) -> tuple[Certificate, certify.Replay | None]:
-    most = options.max_states or certify.MAX_STATES
     bar = Progress(
         TextColumn("memories of at most {task.total:,}"),
         BarColumn(),
@@ -62,12 +52,12 @@ def _certify(
         disable=not console.is_terminal,
     )
     with cluster.quiet(), bar:
-        task = bar.add_task("", total=most, answers=0)
+        task = bar.add_task("", total=options.max_states, answers=0)
         return certify.certify(
             path,
             options.env,
             options.env_config,
-            most,
+            options.max_states,
             lambda c: bar.update(task, completed=c.states, answers=c.answers),
         )
 

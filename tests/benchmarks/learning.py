@@ -21,8 +21,9 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from rllib_elmur.experiments.evaluate import EvaluateOptions, evaluate
-from rllib_elmur.experiments.train import TrainOptions, train
+from rllib_elmur.experiments.evaluate import evaluate
+from rllib_elmur.experiments.options import EvaluateOptions, TrainOptions
+from rllib_elmur.experiments.train import train
 
 EXAMPLES = Path(__file__).parents[2] / "tuned_examples"
 STEPS = "num_env_steps_sampled_lifetime"

@@ -20,7 +20,8 @@ def checkpoint(tmp_path_factory):
     """A policy that has learned next to nothing."""
     from rich.console import Console
 
-    from rllib_elmur.experiments.train import TrainOptions, train
+    from rllib_elmur.experiments.options import TrainOptions
+    from rllib_elmur.experiments.train import train
 
     folder = tmp_path_factory.mktemp("certify")
     file = folder / "small.yaml"

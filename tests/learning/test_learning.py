@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from rllib_elmur.experiments.evaluate import EvaluateOptions, evaluate
+from rllib_elmur.experiments.evaluate import evaluate
 from rllib_elmur.experiments.examples import path_of
-from rllib_elmur.experiments.train import TrainOptions, train
+from rllib_elmur.experiments.options import EvaluateOptions, TrainOptions
+from rllib_elmur.experiments.train import train
 
 pytestmark = pytest.mark.learning
 
