@@ -13,6 +13,7 @@ from rllib_elmur.experiments.former import refuse_former_arguments
 from rllib_elmur.experiments.options import (
     CertifyOptions,
     EvaluateOptions,
+    ReportOptions,
     TrainOptions,
     takes,
 )
@@ -96,6 +97,22 @@ def certify_checkpoints(checkpoints: Checkpoints, options: CertifyOptions) -> No
 
     verdicts = certify_all(checkpoints, options, _console)
     raise typer.Exit(1 if "refuted" in verdicts else 2 if "undecided" in verdicts else 0)
+
+
+@app.command("report")
+@takes(ReportOptions)
+def report_checkpoint(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint, or a folder of results.")],
+    options: ReportOptions,
+) -> None:
+    """Draw what a policy remembers, and for how long."""
+    from rllib_elmur.experiments import tables
+    from rllib_elmur.experiments.report import report
+
+    if options.out is not None:
+        tables.check_out(options.out, (".png",))
+    for file in report(checkpoint, options, _console):
+        _console.print(f"Written: {file}", soft_wrap=True)
 
 
 @example_app.command("list")

@@ -18,6 +18,7 @@ PROMISED = {
     "train file": TRAIN,
     "evaluate": {"--env", "--env-config", "--episodes", "--steps", "--render", "--out"},
     "certify": {"--env", "--env-config", "--max-states", "--out"},
+    "report": {"--segments", "--out"},
     "example list": set(),
     "example get": {"--out"},
     "example run": TRAIN,

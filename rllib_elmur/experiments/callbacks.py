@@ -8,6 +8,7 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from rllib_elmur.experiments.certify import check_config, require_finite
 from rllib_elmur.experiments.closure import close
+from rllib_elmur.experiments.cluster import one_thread
 from rllib_elmur.experiments.environment import env_maker
 
 # Sums are kept rather than a mean: RLlib averages the means of env runners and of sampling rounds,
@@ -82,7 +83,8 @@ class CertifyMemory(SuccessMetric):
         if self._env is None:
             self._env = env_maker(algorithm.config.env)(dict(algorithm.config.env_config))
         network, task = require_finite(algorithm.get_module(), self._env)
-        found = close(network, task, self._MAX_STATES)
+        with one_thread():
+            found = close(network, task, self._MAX_STATES)
         self._seconds += found.seconds
         values = float(found.verdict == "proven"), found.states, found.gap, found.seconds
         result.update(zip(names, values, strict=True))

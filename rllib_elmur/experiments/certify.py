@@ -14,7 +14,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.columns import Columns
 
 from rllib_elmur.envs.finite import FiniteTask
-from rllib_elmur.experiments import checkpoints
+from rllib_elmur.experiments import checkpoints, cluster
 from rllib_elmur.experiments.closure import Certificate, close
 from rllib_elmur.experiments.environment import env_maker
 from rllib_elmur.experiments.options import CertifyOptions
@@ -93,12 +93,8 @@ def certify_module(
 ) -> tuple[Certificate, Replay | None]:
     """The same for a module and an environment at hand."""
     network, task = require_finite(module, env)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the matrices are small
-    try:
+    with cluster.one_thread():
         certificate = close(network, task, max_states, on_progress)
-    finally:
-        torch.set_num_threads(threads)
     if certificate.counterexample is None:
         return certificate, None
     return certificate, _replay(module, env, task, certificate.counterexample)

@@ -13,6 +13,7 @@ from typing import Any
 import gymnasium
 import ray
 import ray._private.worker
+import torch
 
 from rllib_elmur.experiments.problems import UserError, last_words, root_cause
 
@@ -37,6 +38,17 @@ def quiet(verbose: int = 0) -> Generator[None]:
     finally:
         logging.disable(former[0])
         gymnasium.logger.min_level = former[1]
+
+
+@contextmanager
+def one_thread() -> Generator[None]:
+    """Small matrices, one after the other, are too little work to share between threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -53,24 +52,18 @@ def evaluate(paths: Sequence[Path], options: EvaluateOptions, console: Console) 
         UserError: If a checkpoint or the environment cannot be used.
     """
     rows = []
-    threads = torch.get_num_threads()
-    with cluster.quiet():
-        # One step of a small policy is too little work to share between threads.
-        torch.set_num_threads(1)
-        try:
-            for path, name in zip(paths, _short_names(paths), strict=True):
-                policy = checkpoints.load(path)
-                given = dict(options.env_config or {})
-                base = {} if options.env else policy.env_config
-                lengths = given.pop("corridor_length", None)
-                many = lengths if isinstance(lengths, list) else [lengths]
-                for length in many:
-                    chosen = {**base, **given}
-                    if length is not None:
-                        chosen["corridor_length"] = length
-                    rows.append(_row(policy, name, chosen, options, console))
-        finally:
-            torch.set_num_threads(threads)
+    with cluster.quiet(), cluster.one_thread():
+        for path, name in zip(paths, _short_names(paths), strict=True):
+            policy = checkpoints.load(path)
+            given = dict(options.env_config or {})
+            base = {} if options.env else policy.env_config
+            lengths = given.pop("corridor_length", None)
+            many = lengths if isinstance(lengths, list) else [lengths]
+            for length in many:
+                chosen = {**base, **given}
+                if length is not None:
+                    chosen["corridor_length"] = length
+                rows.append(_row(policy, name, chosen, options, console))
     return rows
 
 

@@ -97,6 +97,18 @@ class CertifyOptions:
     out: Annotated[Path | None, typer.Option(help="Write the certificates (.json).")] = None
 
 
+@dataclass
+class ReportOptions:
+    """Options of a report."""
+
+    segments: Annotated[
+        int, typer.Option(min=1, help="Segments over which the hints are kept apart.")
+    ] = 10_000
+    out: Annotated[
+        Path | None, typer.Option(help="Picture (.png); report.png. The CSV stands beside it.")
+    ] = None
+
+
 def takes(options: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """A verb that is called with an object of `options` gets these as its flags."""
     hints = get_type_hints(options, include_extras=True)
