@@ -42,6 +42,11 @@ class EndlessTMaze(PassiveTMaze):
         junctions = checks.integer_or_range("junctions", self.junctions, low=1)
         object.__setattr__(self, "junctions", junctions)
 
+    @property
+    def _shortest_corridor(self) -> int:
+        """Corridors of one episode are of the lengths that can be drawn, or longer."""
+        return self._length_range[0]
+
     def start(self, seed: NDArray[np.uint64], script: NDArray[np.float32] | None = None) -> State:
         """Starts N episodes; see `PassiveTMaze.start`."""
         state = super().start(seed, script)

@@ -92,6 +92,11 @@ class PassiveTMaze:
         return self._length_range[1]
 
     @property
+    def _shortest_corridor(self) -> int:
+        """The shortest corridor of the finite description."""
+        return 1
+
+    @property
     def _length_range(self) -> tuple[int, int]:
         length = self.corridor_length
         return length if isinstance(length, tuple) else (length, length)
@@ -175,29 +180,30 @@ class PassiveTMaze:
         return rule.observe(state)
 
     def finite_task(self) -> FiniteTask:
-        """All episodes, of any corridor length and any number of corrections, as an automaton.
+        """All episodes, of any corridor length and with any number of corrections.
 
         The time limit is the strict one, so every step must be right.
         """
-        # Situations: 0 a corridor's begin, then which cue counts and how many steps are behind.
-        stages = self.hint_steps
+        # Situations: 0 a corridor's begin; then which cue counts and how many steps are behind, as
+        # far as that matters to what can be seen next.
+        last = max(self.hint_steps, self._shortest_corridor)
         situation = {
-            (hint, stage): (hint > 0) * stages + stage
+            (hint, steps): (hint > 0) * last + steps
             for hint in (-1, 1)
-            for stage in range(1, stages + 1)
+            for steps in range(1, last + 1)
         }
         edges = []
         for hint in (-1, 1):
             edges.append((0, hint, 0, rule.RIGHT, situation[hint, 1]))
-            for stage in range(1, stages + 1):
-                here, following = situation[hint, stage], situation[hint, min(stage + 1, stages)]
-                cue = hint if stage < stages else 0
-                edges.append((here, cue, 0, rule.RIGHT, following))
-                turn = rule.UP if hint > 0 else rule.DOWN
-                edges.append((here, cue, 1, turn, self._after_junction))
-            if self.corrections:
-                last = situation[hint, stages]
-                edges += [(last, cue, 0, rule.RIGHT, situation[cue, stages]) for cue in (-1, 1)]
+            for steps in range(1, last + 1):
+                here, on = situation[hint, steps], min(steps + 1, last)
+                cue = hint if steps < self.hint_steps else 0
+                edges.append((here, cue, 0, rule.RIGHT, situation[hint, on]))
+                if self.corrections and steps >= self.hint_steps:
+                    edges += [(here, new, 0, rule.RIGHT, situation[new, on]) for new in (-1, 1)]
+                if steps >= self._shortest_corridor:
+                    turn = rule.UP if hint > 0 else rule.DOWN
+                    edges.append((here, cue, 1, turn, self._after_junction))
         noise = np.arange(-1, 2)
         source, cue, flag, action, target = np.repeat(edges, len(noise), axis=0).T
         return FiniteTask(

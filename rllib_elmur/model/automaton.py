@@ -45,23 +45,26 @@ class SegmentTree(NamedTuple):
             following: For each input, those that may come next; none after an episode's end.
             segment_length: L.
         """
-        symbol, depth, path = [], [], []
-        level: list[tuple[int, list[int]]] = [(s, []) for s in first]
-        leaves: list[int] = []
-        for place in range(segment_length):
-            after = []
-            for s, above in level:
-                own = [*above, len(symbol)]
-                symbol.append(s)
-                depth.append(place)
-                path.append(own + own[-1:] * (segment_length - len(own)))
-                after += [(following_, own) for following_ in following[s]]
-                if place + 1 == segment_length and following[s]:
-                    leaves.append(own[-1])
-            level = after
-        return cls(
-            *(np.asarray(values, dtype=np.int64) for values in (symbol, depth, path, leaves))
-        )
+        count = np.array([len(after) for after in following])
+        begin = count.cumsum() - count
+        flat = np.array([s for after in following for s in after], dtype=np.int64)
+        symbol = np.asarray(first, dtype=np.int64)
+        above = np.empty((len(symbol), 0), dtype=np.int64)  # nodes on the way, (level, depth)
+        symbols, depths, paths, size = [], [], [], 0
+        for depth in range(segment_length):
+            own = size + np.arange(len(symbol))[:, None]
+            size += len(symbol)
+            above = np.concatenate([above, own], axis=1)
+            symbols.append(symbol)
+            depths.append(np.full_like(symbol, depth))
+            paths.append(np.pad(above, ((0, 0), (0, segment_length - depth - 1)), mode="edge"))
+            leaves = own[count[symbol] > 0, 0]
+            parent = np.repeat(np.arange(len(symbol)), count[symbol])
+            nth = np.arange(len(parent)) - np.repeat(
+                count[symbol].cumsum() - count[symbol], count[symbol]
+            )
+            above, symbol = above[parent], flat[begin[symbol[parent]] + nth]
+        return cls(*map(np.concatenate, (symbols, depths, paths)), leaves)
 
 
 class PolicyAutomaton:

@@ -1,6 +1,6 @@
 """Learners whose Adam leaves a memory's code in peace."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
@@ -8,6 +8,7 @@ from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.typing import ModuleID
+from torch import Tensor
 
 from rllib_elmur.plugin.module import ELMURTorchRLModule
 
@@ -51,7 +52,19 @@ class _StableAdam(TorchLearner):
 
 
 class StablePPOTorchLearner(_StableAdam, PPOTorchLearner):
-    """PPO's learner with `ADAM_EPSILON` and `MEMORY_RATE`."""
+    """PPO's learner with `ADAM_EPSILON`, `MEMORY_RATE` and a KL coefficient that does not vanish.
+
+    Of a solved task, advantages are the errors of the value function. Where it hopes for too much,
+    all right actions look wrong: their probability falls until PPO's clip silences their gradient,
+    and nothing brings it back while what was learned from others drags it on (from 0.92 to 0.01 in
+    one update). The KL loss (`use_kl_loss`) brings it back. RLlib's adaptive coefficient would have
+    gone to zero by then; here it does not fall below the config's `kl_coeff`.
+    """
+
+    @override(PPOTorchLearner)
+    def _update_module_kl_coeff(self, *, module_id: ModuleID, config: Any, kl_loss: float) -> None:
+        super()._update_module_kl_coeff(module_id=module_id, config=config, kl_loss=kl_loss)
+        cast("Tensor", self.curr_kl_coeffs_per_module[module_id]).clamp_(min=config.kl_coeff)
 
 
 _STABLE: dict[type[Learner], type[Learner]] = {PPOTorchLearner: StablePPOTorchLearner}

@@ -1,0 +1,125 @@
+"""From when on, and how steadily, trained memories are proven: seeds, mazes, kinds of memory.
+
+    python tests/benchmarks/certificates.py tmaze-ppo --seeds 101 102 103 104 105
+    python tests/benchmarks/certificates.py tmaze-ppo --model '{"memory_levels": 3}' '{}'
+
+Trains a tuned example with each seed and saves a checkpoint in every iteration, which is then
+certified from the episode's start. Prints a table a memory; `--json FILE` keeps all verdicts.
+"""
+
+import argparse
+import copy
+import csv
+import json
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from rllib_elmur.experiments import cluster
+from rllib_elmur.experiments.certify import certify
+from rllib_elmur.experiments.examples import path_of
+from rllib_elmur.experiments.options import TrainOptions
+from rllib_elmur.experiments.train import train
+
+STEPS, SUCCESS = "num_env_steps_sampled_lifetime", "env_runners/success"
+FOLLOWING = 20  # checkpoints after the first proof
+
+
+def run(name: str, model: dict[str, Any], seeds: list[int], steps: int, folder: Path):
+    """Trains an example; returns each seed's curve and its checkpoints by env steps."""
+    console = Console()
+    experiment = copy.deepcopy(yaml.safe_load(path_of(name).read_text()))[name]
+    experiment["stop"] = {STEPS: steps}
+    experiment["config"]["seed"] = {"grid_search": seeds}
+    experiment["config"]["rl_module_spec"]["model_config"] |= model
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "experiment.yaml"
+    file.write_text(yaml.safe_dump({name: experiment}))
+    options = TrainOptions(storage_path=folder, experiment_name="runs", checkpoint_freq=1)
+    (outcome,) = train(file, options, console)
+    if outcome.errors:
+        raise RuntimeError("\n".join(outcome.errors))
+    found = {}
+    for progress in outcome.folder.glob("*/progress.csv"):
+        seed = json.loads((progress.parent / "params.json").read_text())["seed"]
+        with progress.open() as lines:
+            curve = [(float(r[STEPS]), float(r[SUCCESS])) for r in csv.DictReader(lines)]
+        found[seed] = curve, sorted(progress.parent.glob("checkpoint_*"))
+    return dict(sorted(found.items()))
+
+
+def verdict_of(task: tuple[Path, int]) -> dict[str, Any]:
+    """A checkpoint's certificate, without its counterexample."""
+    path, max_states = task
+    with cluster.quiet():
+        certificate, _ = certify(path, max_states=max_states)
+    names = ("verdict", "states", "answers", "gap", "seconds")
+    return {name: getattr(certificate, name) for name in names}
+
+
+def row_of(curve: list[tuple[float, float]], verdicts: list[dict[str, Any]]) -> dict[str, Any]:
+    """The figures of one seed; verdict i belongs to the policy after iteration i of the curve."""
+    success = [value for _, value in curve]
+    medians = [
+        np.median(success[max(i - 4, 0) : i + 1]) if i >= 4 else 0.0 for i in range(len(success))
+    ]
+    solved = next((i for i, value in enumerate(medians) if value >= 0.99), None)
+    above = next((i for i, value in enumerate(success) if value > 0.97), None)
+    proven = [verdict["verdict"] == "proven" for verdict in verdicts]
+    first = proven.index(True) if True in proven else None
+    after = [] if first is None else proven[first + 1 : first + 1 + FOLLOWING]
+    return {
+        "steps to 0.99": None if solved is None else curve[solved][0],
+        "lowest after 0.97": None if above is None else min(success[above:]),
+        "steps to the first proof": None if first is None else curve[first][0],
+        "proven of those after it": f"{sum(after)} of {len(after)}",
+        "proven of the last ten": f"{sum(proven[-10:])} of {len(proven[-10:])}",
+        "states of the last": verdicts[-1]["states"],
+        "smallest gap of the last": verdicts[-1]["gap"],
+        "verdicts": "".join(
+            {"proven": "P", "refuted": "r", "undecided": "?"}[v["verdict"]] for v in verdicts
+        ),
+    }
+
+
+def main() -> None:
+    """Trains and certifies what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("example")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[101, 102, 103, 104, 105])
+    parser.add_argument("--steps", type=int, default=250_000, help="env steps of each training")
+    parser.add_argument("--model", type=json.loads, nargs="+", default=[{}], help="model options")
+    parser.add_argument("--max-states", type=int, default=20_000)
+    parser.add_argument("--folder", type=Path, help="keep the trainings here")
+    parser.add_argument("--json", type=Path, help="write figures, curves and verdicts here")
+    arguments = parser.parse_args()
+    folder = arguments.folder or Path(tempfile.mkdtemp())
+    console, data = Console(highlight=False, width=200), []
+    for number, model in enumerate(arguments.model):
+        runs = run(arguments.example, model, arguments.seeds, arguments.steps, folder / str(number))
+        table = Table(title=f"{arguments.example} {model or ''}")
+        for seed, (curve, checkpoints) in runs.items():
+            with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+                tasks = [(path, arguments.max_states) for path in checkpoints]
+                verdicts = list(pool.map(verdict_of, tasks))
+            row = row_of(curve, verdicts)
+            if not table.columns:
+                for column in ("seed", *row):
+                    table.add_column(column)
+            shown = (f"{v:,.6g}" if isinstance(v, (int, float)) else str(v) for v in row.values())
+            table.add_row(str(seed), *shown)
+            data.append({"model": model, "seed": seed, **row, "curve": curve, "details": verdicts})
+            if arguments.json:
+                arguments.json.write_text(json.dumps(data, indent=1))
+        console.print(table)
+
+
+if __name__ == "__main__":
+    main()
