@@ -4,7 +4,9 @@
     python tests/benchmarks/certificates.py tmaze-ppo --model '{"memory_levels": 3}' '{}'
 
 Trains a tuned example with each seed and saves a checkpoint in every iteration, which is then
-certified from the episode's start. Prints a table a memory; `--json FILE` keeps all verdicts.
+certified from the episode's start (`--last 10`: only the last ten). A proof counts from the
+iteration on in which success has first passed 0.99, as in a training that ends with one. Prints a
+table for each memory; `--json FILE` keeps all verdicts.
 """
 
 import argparse
@@ -30,6 +32,7 @@ from rllib_elmur.experiments.train import train
 
 STEPS, SUCCESS = "num_env_steps_sampled_lifetime", "env_runners/success"
 FOLLOWING = 20  # checkpoints after the first proof
+UNCHECKED = {"verdict": "unchecked"}
 
 
 def run(name: str, model: dict[str, Any], seeds: list[int], steps: int, folder: Path):
@@ -73,7 +76,8 @@ def row_of(curve: list[tuple[float, float]], verdicts: list[dict[str, Any]]) -> 
     solved = next((i for i, value in enumerate(medians) if value >= 0.99), None)
     above = next((i for i, value in enumerate(success) if value > 0.97), None)
     proven = [verdict["verdict"] == "proven" for verdict in verdicts]
-    first = proven.index(True) if True in proven else None
+    passed = next((i for i, value in enumerate(success) if value >= 0.99), len(success))
+    first = next((i for i in range(passed, len(proven)) if proven[i]), None)
     after = [] if first is None else proven[first + 1 : first + 1 + FOLLOWING]
     return {
         "steps to 0.99": None if solved is None else curve[solved][0],
@@ -84,7 +88,8 @@ def row_of(curve: list[tuple[float, float]], verdicts: list[dict[str, Any]]) -> 
         "states of the last": verdicts[-1]["states"],
         "smallest gap of the last": verdicts[-1]["gap"],
         "verdicts": "".join(
-            {"proven": "P", "refuted": "r", "undecided": "?"}[v["verdict"]] for v in verdicts
+            {"proven": "P", "refuted": "r", "undecided": "?", "unchecked": "."}[v["verdict"]]
+            for v in verdicts
         ),
     }
 
@@ -97,6 +102,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=250_000, help="env steps of each training")
     parser.add_argument("--model", type=json.loads, nargs="+", default=[{}], help="model options")
     parser.add_argument("--max-states", type=int, default=20_000)
+    parser.add_argument("--last", type=int, default=10_000, help="certify only so many")
     parser.add_argument("--folder", type=Path, help="keep the trainings here")
     parser.add_argument("--json", type=Path, help="write figures, curves and verdicts here")
     arguments = parser.parse_args()
@@ -108,7 +114,8 @@ def main() -> None:
         for seed, (curve, checkpoints) in runs.items():
             with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
                 tasks = [(path, arguments.max_states) for path in checkpoints]
-                verdicts = list(pool.map(verdict_of, tasks))
+                verdicts = [UNCHECKED] * (len(tasks) - arguments.last)
+                verdicts += pool.map(verdict_of, tasks[-arguments.last :])
             row = row_of(curve, verdicts)
             if not table.columns:
                 for column in ("seed", *row):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from rllib_elmur.experiments.certify import certify
 from rllib_elmur.experiments.evaluate import evaluate
 from rllib_elmur.experiments.examples import path_of
 from rllib_elmur.experiments.options import EvaluateOptions, TrainOptions
@@ -15,26 +16,34 @@ from rllib_elmur.experiments.train import train
 pytestmark = pytest.mark.learning
 
 
-def train_example(name, folder):
+def train_example(name, folder, **options):
     """Trains a shipped example; returns its checkpoint and the rows of its progress."""
     console = Console(quiet=True)
-    (outcome,) = train(path_of(name), TrainOptions(storage_path=folder), console)
+    (outcome,) = train(path_of(name), TrainOptions(storage_path=folder, **options), console)
     assert not outcome.errors
     (progress,) = Path(outcome.folder).glob("*/progress.csv")
     with progress.open() as lines:
         return outcome.checkpoints[0], list(csv.DictReader(lines))
 
 
-def test_the_t_maze_is_learned_on_short_corridors_and_held_on_long_ones(tmp_path):
+def test_the_t_maze_is_learned_on_short_corridors_and_proven_for_all(tmp_path):
     checkpoint, rows = train_example("tmaze-ppo", tmp_path)
+    assert float(rows[-1]["certified"]) == 1
+    assert certify(checkpoint)[0].verdict == "proven"
+    options = EvaluateOptions(env_config={"corridor_length": [1, 100, 1000, 10_000]}, episodes=32)
+    assert [row.success for row in evaluate([checkpoint], options, Console(quiet=True))] == [
+        1.0
+    ] * 4
+
+
+def test_what_was_learned_stays(tmp_path):
+    stop = {"num_env_steps_sampled_lifetime": 400_000}
+    checkpoint, rows = train_example("tmaze-ppo", tmp_path, stop=stop)
     success = [float(row["env_runners/success"]) for row in rows]
     assert np.median(success[-5:]) >= 0.99
     solved = next(i for i, value in enumerate(success) if value > 0.97)
     assert min(success[solved:]) >= 0.9
-    options = EvaluateOptions(env_config={"corridor_length": [5, 100, 1000, 10_000]}, episodes=32)
-    assert [row.success for row in evaluate([checkpoint], options, Console(quiet=True))] == [
-        1.0
-    ] * 4
+    assert certify(checkpoint)[0].verdict == "proven"
 
 
 def test_stateless_cart_pole_is_learned(tmp_path):

@@ -1,0 +1,64 @@
+"""The learner that `use_elmur` sets: a slower memory track, a KL coefficient that stays."""
+
+import pytest
+import torch
+from plugin_helpers import SMALL, learner_module, ppo
+from ray.rllib.algorithms.algorithm import Algorithm
+
+import rllib_elmur
+from rllib_elmur.plugin.learner import MEMORY_RATE
+
+SCHEDULE = [[0, 1e-3], [1000, 1e-4]]
+
+
+def learner_of(algo):
+    return algo.learner_group._learner
+
+
+def rates(algo):
+    """Learning rate by parameter."""
+    (optimizer,) = learner_of(algo)._named_optimizers.values()
+    return {p: float(group["lr"]) for group in optimizer.param_groups for p in group["params"]}
+
+
+def expected(algo, rate):
+    module = learner_module(algo)
+    memory = {id(p) for p in module.network.elmur.memory_parameters()}
+    return {p: rate * (MEMORY_RATE if id(p) in memory else 1) for p in module.parameters()}
+
+
+@pytest.fixture
+def algo(ray_is_quiet):
+    config = rllib_elmur.use_elmur(ppo().training(lr=SCHEDULE, use_kl_loss=True), **SMALL)
+    algo = config.build_algo()
+    yield algo
+    algo.stop()
+
+
+def test_the_memory_track_learns_at_its_own_rate_along_the_schedule(algo, tmp_path):
+    assert rates(algo) == pytest.approx(expected(algo, 1e-3))
+    memory = learner_module(algo).network.elmur.memory_parameters()
+    names = {n for n, p in learner_module(algo).named_parameters() if any(p is m for m in memory)}
+    parts = ("tok2mem", "memory_ffn", "write_residual", "initial_memory")
+    assert all(any(part in name for part in parts) for name in names)
+    assert all(any(part in name for name in names) for part in parts)
+    steps = algo.train()["num_env_steps_sampled_lifetime"]
+    rate = 1e-3 + (1e-4 - 1e-3) * min(steps / 1000, 1.0)
+    assert rates(algo) == pytest.approx(expected(algo, rate), rel=1e-3)
+    restored = Algorithm.from_checkpoint(algo.save_to_path(str(tmp_path)))
+    assert sorted(rates(restored).values()) == pytest.approx(sorted(rates(algo).values()))
+    restored.stop()
+
+
+def test_the_kl_coefficient_rises_and_does_not_fall_below_its_first_value(algo):
+    learner = learner_of(algo)
+    config = learner.config.get_config_for_module("default_policy")
+
+    def coefficient(kl):
+        learner._update_module_kl_coeff(module_id="default_policy", config=config, kl_loss=kl)
+        return float(learner.curr_kl_coeffs_per_module["default_policy"])
+
+    first = config.kl_coeff
+    assert [coefficient(0.0), coefficient(1.0)] == pytest.approx([first, 1.5 * first])
+    assert [coefficient(0.0), coefficient(0.0)] == pytest.approx([first, first])
+    assert isinstance(learner.curr_kl_coeffs_per_module["default_policy"], torch.Tensor)
