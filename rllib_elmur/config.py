@@ -41,6 +41,9 @@ class ELMURConfig:
         low=2,
         high=127,
     )
+    memory_lr_scale: float = _option(
+        1.0, "Learning rate of what is written, as a share of the rest's; 0.1 is steadier.", low=0.0
+    )
     detach_memory: bool = _option(
         False, "Stop the gradient between segments, as the paper's authors do."
     )

@@ -19,7 +19,11 @@ OUT_OF_RANGE = [
         ("lru_blend", value, "a number >= 0.0 and <= 1.0")
         for value in (-0.01, 1.01, float("nan"), float("inf"), "0.8", None, True)
     ),
-    *(("memory_init_std", value, "a number >= 0.0") for value in (-0.1, float("nan"), "0.1", None)),
+    *(
+        (name, value, "a number >= 0.0")
+        for name in ("memory_init_std", "memory_lr_scale")
+        for value in (-0.1, float("nan"), "0.1", None)
+    ),
     *(
         (name, value, "a bool")
         for name in ("learned_memory", "detach_memory", "norm_first")
@@ -56,7 +60,7 @@ def test_every_option_has_a_sentence_and_every_range_is_tested():
     [
         {"lru_blend": 0},
         {"lru_blend": 1},
-        {"memory_init_std": 0},
+        {"memory_init_std": 0, "memory_lr_scale": 0},
         {"memory_levels": None},
         {"memory_levels": 2},
         {"memory_levels": 127},

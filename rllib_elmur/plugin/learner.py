@@ -15,15 +15,15 @@ from rllib_elmur.plugin.module import ELMURTorchRLModule
 # RLlib leaves Adam's epsilon at 1e-8. Once a task is solved, gradients are tiny and mostly noise;
 # divided by their own size they become full steps, which shake the memory's code.
 ADAM_EPSILON = 1e-5
-# The memory track learns more slowly than the token track that reads what it writes. At the same
-# rate one update of PPO flips 10 to 30 of a slot's 64 signs, and now and then all that told two
-# hints apart; at a tenth, a few.
-MEMORY_RATE = 0.1
 _SCALE = "lr_scale"
 
 
 class _StableAdam(TorchLearner):
-    """Adam with a larger epsilon and a slower memory; else as the algorithm's own learner."""
+    """Adam with a larger epsilon and the memory's own rate; else the algorithm's own learner.
+
+    One update of PPO may flip 10 to 30 of the 64 signs that a slot holds, and now and then all that
+    told two hints apart. With `memory_lr_scale` 0.1 it is a few: what reads can follow what writes.
+    """
 
     @override(TorchLearner)
     def configure_optimizers_for_module(self, module_id: ModuleID, config: Any = None) -> None:
@@ -32,10 +32,11 @@ class _StableAdam(TorchLearner):
         parameters = self.get_parameters(self.module[module_id])
         groups: list[dict[str, Any]] = [{"params": parameters}]
         if isinstance(module, ELMURTorchRLModule):
-            memory = module.network.elmur.memory_parameters()
+            elmur = module.network.elmur
+            memory, scale = elmur.memory_parameters(), elmur.config.memory_lr_scale
             slow = [p for p in parameters if any(p is m for m in memory)]
             fast = [p for p in parameters if all(p is not m for m in memory)]
-            groups = [{"params": fast}, {"params": slow, _SCALE: MEMORY_RATE}]
+            groups = [{"params": fast}, {"params": slow, _SCALE: scale}]
         self.register_optimizer(
             module_id=module_id,
             # One kernel for all parameters of a group: there are many small ones.
@@ -52,7 +53,7 @@ class _StableAdam(TorchLearner):
 
 
 class StablePPOTorchLearner(_StableAdam, PPOTorchLearner):
-    """PPO's learner with `ADAM_EPSILON`, `MEMORY_RATE` and a KL coefficient that does not vanish.
+    """PPO's learner, with a KL coefficient that does not vanish.
 
     Of a solved task, advantages are the errors of the value function. Where it hopes for too much,
     all right actions look wrong: their probability falls until PPO's clip silences their gradient,
@@ -73,3 +74,8 @@ _STABLE: dict[type[Learner], type[Learner]] = {PPOTorchLearner: StablePPOTorchLe
 def stable_learner(learner_class: type[Learner]) -> type[Learner]:
     """The learner class to use in place of RLlib's `learner_class`; itself if there is none."""
     return _STABLE.get(learner_class, learner_class)
+
+
+def scales_memory(learner_class: type[Learner]) -> bool:
+    """Whether a learner knows `memory_lr_scale`."""
+    return issubclass(learner_class, _StableAdam)

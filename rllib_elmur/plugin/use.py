@@ -10,7 +10,7 @@ from ray.tune.search.sample import Domain
 from rllib_elmur.config import ELMURConfig
 from rllib_elmur.envs import ENVIRONMENTS
 from rllib_elmur.plugin.env_runner import ELMUREnvRunner
-from rllib_elmur.plugin.learner import stable_learner
+from rllib_elmur.plugin.learner import scales_memory, stable_learner
 from rllib_elmur.plugin.module import ENVIRONMENT, ELMURTorchRLModule
 from rllib_elmur.plugin.previous import with_previous
 from rllib_elmur.plugin.train_rows import with_snapshots
@@ -52,8 +52,14 @@ def use_elmur(config: AlgorithmConfig, **options: Any) -> AlgorithmConfig:
     config.env_runners(
         env_to_module_connector=with_previous(config._env_to_module_connector, options)
     )
+    learner_class = stable_learner(config.learner_class)
+    if elmur.memory_lr_scale != 1 and not scales_memory(learner_class):
+        raise ValueError(
+            f"memory_lr_scale={elmur.memory_lr_scale}: {learner_class.__name__} trains all "
+            "parameters at one rate. Allowed with it is 1.0; PPO's learner knows others."
+        )
     config.learners(
-        learner_class=stable_learner(config.learner_class),
+        learner_class=learner_class,
         learner_connector=with_snapshots(config._learner_connector),
     )
     if config.env_runner_cls is None and not config.is_multi_agent:

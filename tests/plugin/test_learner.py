@@ -4,10 +4,11 @@ import pytest
 import torch
 from plugin_helpers import SMALL, learner_module, ppo
 from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.impala import IMPALAConfig
 
 import rllib_elmur
-from rllib_elmur.plugin.learner import MEMORY_RATE
 
+SCALE = 0.25
 SCHEDULE = [[0, 1e-3], [1000, 1e-4]]
 
 
@@ -24,12 +25,14 @@ def rates(algo):
 def expected(algo, rate):
     module = learner_module(algo)
     memory = {id(p) for p in module.network.elmur.memory_parameters()}
-    return {p: rate * (MEMORY_RATE if id(p) in memory else 1) for p in module.parameters()}
+    return {p: rate * (SCALE if id(p) in memory else 1) for p in module.parameters()}
 
 
 @pytest.fixture
 def algo(ray_is_quiet):
-    config = rllib_elmur.use_elmur(ppo().training(lr=SCHEDULE, use_kl_loss=True), **SMALL)
+    config = rllib_elmur.use_elmur(
+        ppo().training(lr=SCHEDULE, use_kl_loss=True), memory_lr_scale=SCALE, **SMALL
+    )
     algo = config.build_algo()
     yield algo
     algo.stop()
@@ -62,3 +65,8 @@ def test_the_kl_coefficient_rises_and_does_not_fall_below_its_first_value(algo):
     assert [coefficient(0.0), coefficient(1.0)] == pytest.approx([first, 1.5 * first])
     assert [coefficient(0.0), coefficient(0.0)] == pytest.approx([first, first])
     assert isinstance(learner.curr_kl_coeffs_per_module["default_policy"], torch.Tensor)
+
+
+def test_a_learner_that_has_one_rate_says_so():
+    with pytest.raises(ValueError, match=r"memory_lr_scale=0.1: IMPALA.*Allowed with it is 1.0"):
+        rllib_elmur.use_elmur(IMPALAConfig(), memory_lr_scale=0.1)
