@@ -6,6 +6,7 @@ first wrong answer it meets ends a shortest episode. If the set closes without o
 answers right in every episode, however long.
 """
 
+import copy
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -69,7 +70,8 @@ def close(
         on_progress: Called now and then with what is known so far.
     """
     begin = time.perf_counter()
-    search = _Search(network, task, max_states)
+    # On the processor, wherever it was trained: bytes go to and fro.
+    search = _Search(copy.deepcopy(network).cpu(), task, max_states)
     for certificate in search.run():
         certificate.seconds = time.perf_counter() - begin
         if on_progress is not None:

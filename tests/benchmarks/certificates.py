@@ -85,8 +85,8 @@ def row_of(curve: list[tuple[float, float]], verdicts: list[dict[str, Any]]) -> 
         "steps to the first proof": None if first is None else curve[first][0],
         "proven of those after it": f"{sum(after)} of {len(after)}",
         "proven of the last ten": f"{sum(proven[-10:])} of {len(proven[-10:])}",
-        "states of the last": verdicts[-1]["states"],
-        "smallest gap of the last": verdicts[-1]["gap"],
+        "states of the last": verdicts[-1].get("states"),
+        "smallest gap of the last": verdicts[-1].get("gap"),
         "verdicts": "".join(
             {"proven": "P", "refuted": "r", "undecided": "?", "unchecked": "."}[v["verdict"]]
             for v in verdicts
@@ -114,8 +114,8 @@ def main() -> None:
         for seed, (curve, checkpoints) in runs.items():
             with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
                 tasks = [(path, arguments.max_states) for path in checkpoints]
-                verdicts = [UNCHECKED] * (len(tasks) - arguments.last)
-                verdicts += pool.map(verdict_of, tasks[-arguments.last :])
+                begin = max(len(tasks) - arguments.last, 0)
+                verdicts = [UNCHECKED] * begin + list(pool.map(verdict_of, tasks[begin:]))
             row = row_of(curve, verdicts)
             if not table.columns:
                 for column in ("seed", *row):
