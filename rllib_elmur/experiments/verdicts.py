@@ -70,18 +70,21 @@ def _print(
         case "proven":
             console.print(
                 "[bold]Proven for every length[/]: no episode leads to a memory in which an "
-                "answer is wrong."
+                "answer is wrong.",
+                soft_wrap=True,
             )
         case "refuted":
             console.print("[bold]Refuted[/]: there is an episode with a wrong answer.")
         case _:
             console.print(
                 f"[bold]Undecided[/]: no wrong answer among the first {c.states:,} memories, but "
-                f"there are more (--max-states {most})."
+                f"there are more (--max-states {most}).",
+                soft_wrap=True,
             )
     console.print(
         f"{c.states:,} memories, {c.transitions:,} transitions, {c.answers:,} answers, smallest "
-        f"logit gap {c.gap:.3g}, {c.seconds:.1f} s"
+        f"logit gap {c.gap:.3g}, {c.seconds:.1f} s",
+        soft_wrap=True,
     )
     if replay is not None:
         _print_replay(replay, console)
