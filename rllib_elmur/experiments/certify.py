@@ -16,7 +16,7 @@ from ray.rllib.core.columns import Columns
 from rllib_elmur.envs.finite import FiniteTask
 from rllib_elmur.experiments import checkpoints, cluster
 from rllib_elmur.experiments.closure import Certificate, close
-from rllib_elmur.experiments.environment import env_maker
+from rllib_elmur.experiments.environment import env_maker, require_spaces
 from rllib_elmur.experiments.options import CertifyOptions
 from rllib_elmur.experiments.problems import UserError
 from rllib_elmur.model.network import PolicyNetwork
@@ -115,20 +115,24 @@ def require_finite(module: Any, env: gym.Env) -> tuple[PolicyNetwork, FiniteTask
             "cannot be certified: memory_levels=None leaves memory real-valued. Train with "
             "memory_levels >= 2: a rounded memory has finitely many states."
         )
+    task = finite_task_of(env)
+    require_spaces(module, env.observation_space, env.action_space)
+    return module.network, task
+
+
+def finite_task_of(env: gym.Env) -> FiniteTask:
+    """What an environment says of itself as a finite automaton.
+
+    Raises:
+        UserError: If it says nothing.
+    """
     describe = getattr(env.unwrapped, "finite_task", None)
     if describe is None:
         raise UserError(
             f"{type(env.unwrapped).__name__} has no finite description: it needs a method "
             "`finite_task` that returns an `rllib_elmur.envs.FiniteTask`."
         )
-    for kind in ("observation_space", "action_space"):
-        wanted, found = getattr(module, kind), getattr(env, kind)
-        if wanted != found:
-            raise UserError(
-                f"the policy was trained for the {kind.replace('_', ' ')} {wanted}, but the "
-                f"environment has {found}."
-            )
-    return module.network, describe()
+    return describe()
 
 
 def check_config(config: AlgorithmConfig) -> None:

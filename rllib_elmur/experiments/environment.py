@@ -36,6 +36,19 @@ def env_maker(env: Any) -> Callable[[dict[str, Any]], Any]:
     return lambda options: gym.make(env, **options)
 
 
+def require_spaces(
+    module: Any, observation_space: gym.Space, action_space: gym.Space, where: str = ""
+) -> None:
+    """Raises a UserError if a policy was trained for other spaces than an environment has."""
+    for kind, found in (("observation", observation_space), ("action", action_space)):
+        wanted = getattr(module, f"{kind}_space")
+        if wanted != found:
+            raise UserError(
+                f"{where}the policy was trained for the {kind} space {wanted}, but the environment "
+                f"has {found}."
+            )
+
+
 def check_environment(config: AlgorithmConfig) -> None:
     """Makes and closes the training and the evaluation environment.
 

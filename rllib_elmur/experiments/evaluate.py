@@ -10,9 +10,10 @@ from typing import Any
 import gymnasium
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rllib_elmur.experiments import checkpoints, cluster, rollout
+from rllib_elmur.experiments.bar import progress_bar
+from rllib_elmur.experiments.environment import require_spaces
 from rllib_elmur.experiments.options import EvaluateOptions
 from rllib_elmur.experiments.problems import UserError
 
@@ -84,8 +85,13 @@ def _row(
     start = time.perf_counter()
     try:
         if not policy.connectors:
-            _require_spaces(policy, envs)
-        with _bar(console) as bar:
+            require_spaces(
+                policy.module,
+                envs.single_observation_space,
+                envs.single_action_space,
+                f"{policy.path}: ",
+            )
+        with progress_bar(console, "{task.description}", "step {task.fields[steps]:,}") as bar:
             length = env_config.get("corridor_length")
             title = f"corridor {length:,}" if isinstance(length, int) else "episodes"
             task = bar.add_task(title, total=None, steps=0)
@@ -145,16 +151,6 @@ def _enough(played: list[rollout.Episodes], goal: int | None, steps: int | None)
     return sum(int(p.lengths.sum()) for p in played) >= (steps or 0)
 
 
-def _require_spaces(policy: checkpoints.Policy, envs: Any) -> None:
-    for kind in ("observation_space", "action_space"):
-        wanted, found = getattr(policy.module, kind), getattr(envs, f"single_{kind}")
-        if wanted != found:
-            raise UserError(
-                f"{policy.path}: the policy was trained for the {kind.replace('_', ' ')} "
-                f"{wanted}, but the environment has {found}."
-            )
-
-
 def _short_names(paths: Sequence[Path]) -> list[str]:
     """The paths without what they have in common."""
     full = [path.expanduser().resolve() for path in paths]
@@ -162,15 +158,3 @@ def _short_names(paths: Sequence[Path]) -> list[str]:
         return [full[0].name]
     common = os.path.commonpath([str(path) for path in full])
     return [os.path.relpath(path, common) for path in full]
-
-
-def _bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("step {task.fields[steps]:,}"),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )

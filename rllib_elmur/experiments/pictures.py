@@ -47,7 +47,7 @@ def _draw_success(axes: Any, rows: "list[Row]", certificate: "Certificate | None
     axes.set_xlabel("corridor length (steps)")
     axes.set_ylabel("success")
     axes.set_ylim(-0.05, 1.1)
-    _log(axes)
+    log_axis(axes)
     axes.legend(loc="lower left", frameon=False)
 
 
@@ -56,7 +56,7 @@ def _draw_distance(axes: Any, retention: "Retention") -> None:
     axes.set_xlabel("segments without a hint")
     axes.set_ylabel("distance between\nthe two hints")
     axes.set_ylim(0, 1.1 * max(float(retention.distance.max()), 1e-6))
-    _log(axes)
+    log_axis(axes)
 
 
 def _draw_anchors(axes: Any, retention: "Retention", segment_length: int) -> None:
@@ -97,7 +97,8 @@ def _draw_slots(axes: Any, retention: "Retention") -> None:
     axes.set_title("what the slots of the first layer hold (black low, white high)", fontsize=10)
 
 
-def _log(axes: Any) -> None:
+def log_axis(axes: Any) -> None:
+    """Makes x logarithmic, with whole numbers at its ticks."""
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
     axes.grid(alpha=0.3)

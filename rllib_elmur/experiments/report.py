@@ -12,6 +12,7 @@ from rich.console import Console
 
 from rllib_elmur.envs.finite import END, FiniteTask
 from rllib_elmur.experiments import checkpoints, cluster
+from rllib_elmur.experiments.certify import finite_task_of
 from rllib_elmur.experiments.closure import Certificate, close
 from rllib_elmur.experiments.environment import env_maker
 from rllib_elmur.experiments.evaluate import Row, evaluate
@@ -53,13 +54,9 @@ def report(path: Path, options: ReportOptions, console: Console) -> tuple[Path, 
     with cluster.quiet(), cluster.one_thread():
         policy = checkpoints.load(path)
         env = env_maker(policy.settings["env"])(policy.env_config)
-        describe = getattr(env.unwrapped, "finite_task", None)
-        if not isinstance(policy.module, ELMURTorchRLModule) or describe is None:
-            raise UserError(
-                f"{path}: a report needs an ELMUR policy and an environment with a method "
-                "`finite_task`, such as the T-Mazes."
-            )
-        network, task = policy.module.network, describe()
+        if not isinstance(policy.module, ELMURTorchRLModule):
+            raise UserError(f"{path}: a report needs an ELMUR policy.")
+        network, task = policy.module.network, finite_task_of(env)
         env.close()
         certificate = None
         if network.elmur.config.memory_levels is not None and not policy.connectors:

@@ -76,7 +76,8 @@ def write(rows: "list[Row]", out: Path) -> None:
 
 def _draw(rows: "list[Row]", out: Path) -> None:
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter
+
+    from rllib_elmur.experiments.pictures import log_axis
 
     points = [row for row in rows if isinstance(row.corridor_length, int)]
     if not points or any(row.success is None for row in points):
@@ -92,13 +93,11 @@ def _draw(rows: "list[Row]", out: Path) -> None:
         # Shades of grey beside marker and line: told apart in print too.
         shade: Any = str(0.55 * (index % 3) / 2)
         axes.plot(*zip(*curve, strict=True), marker=marker, linestyle=line, color=shade, label=name)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    log_axis(axes)
     axes.set_ylim(-0.03, 1.05)
     axes.set_xlabel("corridor length (steps)", fontsize=13)
     axes.set_ylabel("success", fontsize=13)
     axes.tick_params(labelsize=12)
-    axes.grid(alpha=0.3)
     figure.legend(fontsize=11, loc="outside upper left", frameon=False)
     figure.savefig(out, dpi=100)
 

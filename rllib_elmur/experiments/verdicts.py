@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from rllib_elmur.experiments import certify, cluster, tables
+from rllib_elmur.experiments.bar import progress_bar
 from rllib_elmur.experiments.closure import Certificate
 from rllib_elmur.experiments.options import CertifyOptions
 
@@ -42,14 +42,10 @@ def certify_all(paths: Sequence[Path], options: CertifyOptions, console: Console
 def _certify(
     path: Path, options: CertifyOptions, console: Console
 ) -> tuple[Certificate, certify.Replay | None]:
-    bar = Progress(
-        TextColumn("memories of at most {task.total:,}"),
-        BarColumn(),
-        TextColumn("{task.completed:,}, {task.fields[answers]:,} answers"),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
+    bar = progress_bar(
+        console,
+        "memories of at most {task.total:,}",
+        "{task.completed:,}, {task.fields[answers]:,} answers",
     )
     with cluster.quiet(), bar:
         task = bar.add_task("", total=options.max_states, answers=0)

@@ -19,8 +19,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
+from learning import STEPS, Curve, lowest_after, time_to
 from rich.console import Console
 from rich.table import Table
 
@@ -30,7 +30,7 @@ from rllib_elmur.experiments.examples import path_of
 from rllib_elmur.experiments.options import TrainOptions
 from rllib_elmur.experiments.train import train
 
-STEPS, SUCCESS = "num_env_steps_sampled_lifetime", "env_runners/success"
+SUCCESS = "env_runners/success"
 FOLLOWING = 20  # checkpoints after the first proof
 UNCHECKED = {"verdict": "unchecked"}
 
@@ -53,7 +53,8 @@ def run(name: str, model: dict[str, Any], seeds: list[int], steps: int, folder: 
     for progress in outcome.folder.glob("*/progress.csv"):
         seed = json.loads((progress.parent / "params.json").read_text())["seed"]
         with progress.open() as lines:
-            curve = [(float(r[STEPS]), float(r[SUCCESS])) for r in csv.DictReader(lines)]
+            keys = STEPS, SUCCESS, "time_total_s"
+            curve = [tuple(float(row[key]) for key in keys) for row in csv.DictReader(lines)]
         found[seed] = curve, sorted(progress.parent.glob("checkpoint_*"))
     return dict(sorted(found.items()))
 
@@ -67,21 +68,16 @@ def verdict_of(task: tuple[Path, int]) -> dict[str, Any]:
     return {name: getattr(certificate, name) for name in names}
 
 
-def row_of(curve: list[tuple[float, float]], verdicts: list[dict[str, Any]]) -> dict[str, Any]:
+def row_of(curve: Curve, verdicts: list[dict[str, Any]]) -> dict[str, Any]:
     """The figures of one seed; verdict i belongs to the policy after iteration i of the curve."""
-    success = [value for _, value in curve]
-    medians = [
-        np.median(success[max(i - 4, 0) : i + 1]) if i >= 4 else 0.0 for i in range(len(success))
-    ]
-    solved = next((i for i, value in enumerate(medians) if value >= 0.99), None)
-    above = next((i for i, value in enumerate(success) if value > 0.97), None)
+    success = [value for _, value, _ in curve]
     proven = [verdict["verdict"] == "proven" for verdict in verdicts]
     passed = next((i for i, value in enumerate(success) if value >= 0.99), len(success))
     first = next((i for i in range(passed, len(proven)) if proven[i]), None)
     after = [] if first is None else proven[first + 1 : first + 1 + FOLLOWING]
     return {
-        "steps to 0.99": None if solved is None else curve[solved][0],
-        "lowest after 0.97": None if above is None else min(success[above:]),
+        "steps to 0.99": time_to(curve, 0.99, window=5)[0],
+        "lowest after 0.97": lowest_after(curve, 0.97),
         "steps to the first proof": None if first is None else curve[first][0],
         "proven of those after it": f"{sum(after)} of {len(after)}",
         "proven of the last ten": f"{sum(proven[-10:])} of {len(proven[-10:])}",
