@@ -132,37 +132,36 @@ class PlainELMUR:
         """Self-attention of the newest token: content and relative distance (Transformer-XL)."""
         d, size = self.options.d_model, self.options.d_model // self.options.n_heads
         name = f"{layer}.self_attention"
-        weight, bias = self[f"{name}.qkv.weight"], self[f"{name}.qkv.bias"]
+        weight = self[f"{name}.qkv.weight"]
         if self.options.norm_first:
             tokens = [self.norm(f"{layer}.attend_residual.norm", t) for t in tokens]
         merged = np.zeros(d)
         for head in range(self.options.n_heads):
             own = slice(head * size, (head + 1) * size)
             w_q, w_k, w_v = weight[:d][own], weight[d : 2 * d][own], weight[2 * d :][own]
-            b_q, b_k, b_v = bias[:d][own], bias[d : 2 * d][own], bias[2 * d :][own]
             u = self[f"{name}.content_bias"][head, 0]
             v = self[f"{name}.position_bias"][head, 0]
-            q = w_q @ query + b_q
+            q = w_q @ query
             logits = []
             for j, token in enumerate(tokens):
                 r = self[f"{name}.distance_keys"][head, len(tokens) - 1 - j]
-                logits.append(((q + u) @ (w_k @ token + b_k) + (q + v) @ r) / math.sqrt(size))
+                logits.append(((q + u) @ (w_k @ token) + (q + v) @ r) / math.sqrt(size))
             for share, token in zip(softmax(logits), tokens, strict=True):
-                merged[own] += share * (w_v @ token + b_v)
-        return self.linear(f"{name}.out", merged)
+                merged[own] += share * (w_v @ token)
+        return self[f"{name}.out.weight"] @ merged
 
     def cross_attend(self, name, layer, query, sources):
         """Attention to (vector, distance) pairs, where no distance stands for an empty slot."""
         d, size = self.options.d_model, self.options.d_model // self.options.n_heads
         reach = self.options.memory_slots * self.options.segment_length
         table = self[f"{layer}.distance_bias.table"]
-        projected = self.linear(f"{name}.query", query)
+        projected = self[f"{name}.query.weight"] @ query
         merged = np.zeros(d)
         for head in range(self.options.n_heads):
             own = slice(head * size, (head + 1) * size)
             logits, values = [], []
             for source, distance in sources:
-                key_value = self.linear(f"{name}.key_value", source)
+                key_value = self[f"{name}.key_value.weight"] @ source
                 if distance is None:
                     bias = table[2 * reach + 1, head]
                 else:
@@ -171,7 +170,7 @@ class PlainELMUR:
                 values.append(key_value[d:][own])
             for share, value in zip(softmax(logits), values, strict=True):
                 merged[own] += share * value
-        return self.linear(f"{name}.out", merged)
+        return self[f"{name}.out.weight"] @ merged
 
     def residual(self, name, x, block):
         """Norm(x + block(x)), or x + block(Norm(x)) with `norm_first`."""
@@ -186,14 +185,9 @@ class PlainELMUR:
         return scaled * self[f"{name}.weight"] + self[f"{name}.bias"]
 
     def feed_forward(self, name, x):
-        """Linear, GELU, linear."""
-        hidden = self.linear(f"{name}.0", x)
-        gelu = np.array([0.5 * z * (1 + math.erf(z / math.sqrt(2))) for z in hidden])
-        return self.linear(f"{name}.2", gelu)
-
-    def linear(self, name, x):
-        """An affine map."""
-        return self[f"{name}.weight"] @ x + self[f"{name}.bias"]
+        """Linear, ReLU, linear."""
+        hidden = self[f"{name}.0.weight"] @ x + self[f"{name}.0.bias"]
+        return self[f"{name}.2.weight"] @ np.maximum(hidden, 0)
 
     def __getitem__(self, name):
         return self.parameters[name]

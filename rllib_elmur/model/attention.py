@@ -2,16 +2,17 @@
 
 A logit (W_q x)(W_k y) is x (W_q^T W_k) y: a product of two projections can be taken once per update
 of the weights and be applied to one side only (weight absorption, DeepSeek-V2, arXiv:2405.04434,
-section 2.1.2). Here that side is the memory slot, of which there are fewer than tokens: a token is
-never projected for mem2tok and tok2mem, and a slot's part lasts until the slot is written again.
+section 2.1.2). Between tokens and slots that side is the slot, of which there are fewer: its part
+lasts until it is written again. Inside a segment it is the query: tokens are their own keys and
+values, and nothing but themselves has to be kept of them.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from rllib_elmur.model.feed_forward import Affine
+from rllib_elmur.model.feed_forward import Affine, Linear
 
 
 class DistanceBias(nn.Module):
@@ -35,9 +36,23 @@ class DistanceBias(nn.Module):
         return row + empty * (2 * self.reach + 1 - row)
 
     def forward(self, distance: Tensor, empty: Tensor) -> Tensor:
-        """Looks up (..., T) integer distances, and whether the slot is empty: (..., H, T)."""
-        row = self.row(distance, empty)
-        return nn.functional.embedding(row, self.table).transpose(-1, -2).contiguous()
+        """Looks up (...) integer distances, and whether the slot is empty: (..., H)."""
+        return nn.functional.embedding(self.row(distance, empty), self.table)
+
+
+class Position(NamedTuple):
+    """Position logits of a segment's queries at all keys, by place in the segment.
+
+    The key at place k is (q - k) mod L steps before the query at place q: so it is in a segment up
+    to q, and in a ring of the last L tokens, of which q is the newest.
+
+    Attributes:
+        weight: (places of the query L, d, places of the key L * heads H).
+        bias: (L, 1, L H).
+    """
+
+    weight: Tensor
+    bias: Tensor
 
 
 class SegmentAttention(nn.Module):
@@ -52,64 +67,50 @@ class SegmentAttention(nn.Module):
         segment_length: Tokens L of a segment.
     """
 
+    age: Tensor  # how long before query q key k came, (L, L)
+
     def __init__(self, d_model: int, n_heads: int, segment_length: int):
         super().__init__()
         self.n_heads = n_heads
         head = d_model // n_heads
-        self.qkv = nn.Linear(d_model, 3 * d_model)
-        self.out = nn.Linear(d_model, d_model)
+        self.qkv = nn.Linear(d_model, 3 * d_model, bias=False)
+        self.out = nn.Linear(d_model, d_model, bias=False)
         self.content_bias = nn.Parameter(torch.zeros(n_heads, 1, head))  # u
         self.position_bias = nn.Parameter(torch.zeros(n_heads, 1, head))  # v
         self.distance_keys = nn.Parameter(0.02 * torch.randn(n_heads, segment_length, head))  # r
+        place = torch.arange(segment_length)
+        self.register_buffer("age", (place[:, None] - place) % segment_length, persistent=False)
 
-    def absorb(self) -> Affine:
-        """The map from a token to q + u, k, v and its logits (q + v) r, (3 d + H L, d)."""
-        (query, key, value), bias = self.qkv.weight.chunk(3), self.qkv.bias
-        bias_q, bias_kv = bias.split([len(query), 2 * len(query)])
+    def absorb(self) -> tuple[Affine, Position, Linear]:
+        """The maps from a token to its queries, H d, and position logits, and from H d to it."""
+        heads = self.n_heads, -1
+        query, key, value = (w.unflatten(0, heads) for w in self.qkv.weight.chunk(3))
         scale = self.content_bias.shape[-1] ** -0.5
-        r = self.distance_keys * scale
-        by_head = query.unflatten(0, (self.n_heads, -1))  # (H, d/H, d)
-        position = (r @ by_head).flatten(0, 1)  # (H L, d)
-        v = bias_q.unflatten(0, (self.n_heads, -1)) + self.position_bias.squeeze(1)
-        return Affine(
-            torch.cat([scale * query, key, value, position]),
-            torch.cat(
-                [
-                    scale * (bias_q + self.content_bias.flatten()),
-                    bias_kv,
-                    (r @ v[..., None]).flatten(),
-                ]
-            ),
+        key, r = key * scale, self.distance_keys * scale
+        out = self.out.weight.unflatten(1, heads).movedim(1, 0)  # (H, d, d/H)
+        position = (r @ query)[:, self.age].permute(1, 3, 2, 0)  # (L, d, L, H)
+        bias = (r @ self.position_bias.mT)[:, self.age].permute(1, 3, 2, 0)  # (L, 1, L, H)
+        return (
+            Affine((key.mT @ query).flatten(0, 1), (self.content_bias @ key).flatten()),
+            Position(position.flatten(2), bias.flatten(2)),
+            Linear((out @ value).mT.flatten(0, 1)),
         )
 
 
-def split_token(qkv: Tensor, n_heads: int, d: int) -> tuple[Tensor, Tensor]:
-    """What `SegmentAttention.absorb` makes of tokens, (N, T, 3 d + H L), in its parts.
-
-    Returns:
-        Query, key and value, (N, T, 3, H, d/H), and position logits by distance, (N, T, H, L); all
-        logits are scaled.
-    """
-    qkv, position = qkv.split([3 * d, qkv.shape[-1] - 3 * d], dim=-1)
-    heads = (*qkv.shape[:2], 3, n_heads, d // n_heads)
-    return qkv.view(heads), position.view(*heads[:2], n_heads, -1)
-
-
-def self_attention(query: Tensor, key: Tensor, value: Tensor, position: Tensor) -> Tensor:
-    """Tokens attend to those at or before them, by head.
+def mix_tokens(query: Tensor, x: Tensor, bias: Tensor) -> Tensor:
+    """Queries attend to tokens of one segment.
 
     Args:
-        query: (N H, Q, d/H).
-        key: (N H, L, d/H).
-        value: (N H, L, d/H).
-        position: Position logits, (N H, L, Q); minus infinity at a later key.
+        query: (B, Q, d).
+        x: (B, L, d).
+        bias: Added to the logits, (B, L, Q).
 
     Returns:
-        (N H, Q, d/H).
+        (B, Q, d).
     """
     # A softmax over a last axis of few entries is slow: keys come first.
-    share = torch.baddbmm(position, key, query.mT).softmax(dim=1)
-    return torch.bmm(share.mT, value)
+    share = torch.baddbmm(bias, x, query.mT).softmax(dim=1)
+    return torch.bmm(share.mT, x)
 
 
 class CrossAttention(nn.Module):
@@ -123,71 +124,50 @@ class CrossAttention(nn.Module):
     def __init__(self, d_model: int, n_heads: int):
         super().__init__()
         self.n_heads = n_heads
-        self.query = nn.Linear(d_model, d_model)
-        self.key_value = nn.Linear(d_model, 2 * d_model)
-        self.out = nn.Linear(d_model, d_model)
+        self.query = nn.Linear(d_model, d_model, bias=False)
+        self.key_value = nn.Linear(d_model, 2 * d_model, bias=False)
+        self.out = nn.Linear(d_model, d_model, bias=False)
 
-    def _by_head(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """By head: query (H, d/H, d + 1), key and value (H, d/H, d), value's bias, out (H, d, d/H).
-
-        The query's last column is its bias; both are scaled. A bias of the keys adds the same to
-        all logits of a query and has no effect.
-        """
-        heads, scale = (self.n_heads, -1), (self.query.in_features // self.n_heads) ** -0.5
-        query = torch.cat([self.query.weight, self.query.bias[:, None]], dim=1) * scale
-        key, value = self.key_value.weight.chunk(2)
-        return (
-            query.unflatten(0, heads),
-            key.unflatten(0, heads),
-            value.unflatten(0, heads),
-            self.key_value.bias.chunk(2)[1].unflatten(0, heads)[..., None],
-            self.out.weight.unflatten(1, heads).movedim(1, 0),
-        )
+    def _by_head(self) -> tuple[Tensor, Tensor]:
+        """By head: scaled W_q^T W_k and W_v^T W_out^T, each (H, d, d)."""
+        heads = self.n_heads, -1
+        query, scale = self.query.weight.unflatten(0, heads), self.query.in_features
+        key, value = (w.unflatten(0, heads) for w in self.key_value.weight.chunk(2))
+        out = self.out.weight.T.unflatten(0, heads)  # (H, d/H, d)
+        return query.mT @ key * (scale // self.n_heads) ** -0.5, value.mT @ out
 
 
 class Mem2Tok(CrossAttention):
     """Tokens attend to the slots (equation 2)."""
 
-    def absorb(self) -> Affine:
-        """The map from a slot to what tokens see of it, (H (2 d + 1), d).
+    def absorb(self) -> Linear:
+        """The map from a slot to what tokens see of it, (d, H 2 d).
 
-        Per head: the vector and the constant of its logits, and what it adds to a token.
+        Per head: the vector of its logits, and what it adds to a token.
         """
-        query, key, value, value_bias, out = self._by_head()
-        d = self.query.in_features
-        logit = query.mT @ key  # (H, d + 1, d)
-        mixed = out @ value  # (H, d, d)
-        # The shares of a head add up to 1: the output's bias may travel with the slots.
-        bias = (out @ value_bias).squeeze(-1) + self.out.bias / self.n_heads  # (H, d)
-        return Affine(
-            torch.cat([logit, mixed], dim=1).flatten(0, 1),
-            nn.functional.pad(bias, (d + 1, 0)).flatten(),
-        )
+        logit, mixed = self._by_head()
+        return Linear(torch.stack([logit.mT, mixed], dim=1).permute(2, 0, 1, 3).flatten(1))
 
 
-def read_slots(x: Tensor, views: Tensor, bias: Tensor) -> Tensor:
-    """Tokens (B, T, d) attend to views of slots (B, M, H, 2 d + 1); bias (B, M, H, T)."""
-    d = x.shape[-1]
-    logit, constant, mixed = views.flatten(1, 2).split([d, 1, d], dim=-1)  # (B, M H, ...)
-    logits = torch.baddbmm(bias.flatten(1, 2) + constant, logit, x.mT)  # (B, M H, T)
+def read_slots(x: Tensor, residual: Tensor, views: Tensor, bias: Tensor) -> Tensor:
+    """Adds to a residual what tokens, both (B, T, d), get from slots by attending to them.
+
+    Args:
+        x: Tokens.
+        residual: What is added to.
+        views: What they see of the slots, (B, M, H, 2 d).
+        bias: Added to the logits, (B, M, H, T).
+    """
+    logit, mixed = views.flatten(1, 2).split_with_sizes([x.shape[-1]] * 2, dim=-1)  # (B, M H, d)
+    logits = torch.baddbmm(bias.flatten(1, 2), logit, x.mT)  # (B, M H, T)
     share = logits.view_as(bias).softmax(dim=1).flatten(1, 2)
-    return torch.bmm(share.mT, mixed)
+    return torch.baddbmm(residual, share.mT, mixed)
 
 
 class Tok2Mem(CrossAttention):
     """A slot attends to the tokens of a segment (equation 4)."""
 
-    def absorb(self) -> tuple[Affine, Affine]:
-        """The maps from a slot to its queries, (H d, d), and from mixed tokens to it, (d, H d)."""
-        query, key, value, value_bias, out = self._by_head()
-        logit = key.mT @ query  # (H, d, d + 1)
-        mixed = (out @ value).movedim(0, 1).flatten(1)  # (d, H d)
-        return (
-            Affine(logit[..., :-1].flatten(0, 1), logit[..., -1].flatten()),
-            Affine(mixed, (out @ value_bias).sum(0).squeeze(-1) + self.out.bias),
-        )
-
-
-def mix_tokens(query: Tensor, x: Tensor, bias: Tensor) -> Tensor:
-    """A slot's queries (B, H, d) attend to tokens (B, L, d), (B, H, d); bias (B, H, L)."""
-    return torch.bmm(torch.baddbmm(bias, query, x.mT).softmax(dim=-1), x)
+    def absorb(self) -> tuple[Linear, Linear]:
+        """The maps from a slot to its queries, (d, H d), and from mixed tokens to it, (H d, d)."""
+        logit, mixed = self._by_head()
+        return Linear(logit.movedim(0, 1).flatten(1)), Linear(mixed.flatten(0, 1))

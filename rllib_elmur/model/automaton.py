@@ -14,9 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rllib_elmur.model.layer import SegmentInputs, TokenMaps
 from rllib_elmur.model.network import PolicyNetwork
 
-Gather = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
+Gather = Callable[[Tensor, TokenMaps], SegmentInputs]
 
 
 class SegmentTree(NamedTuple):
@@ -109,13 +110,13 @@ class PolicyAutomaton:
             gather = _gather(path, depth, len(y))
             h = layer.attend(y.flatten(0, 1)[:, None], token_maps, gather).view(y.shape)
             h = h.expand(len(memory), -1, -1)
-            read_bias = layer.distance_bias(distance + depth, empty[:, None])  # (M, H, N)
+            read_bias = layer.distance_bias(distance + depth, empty[:, None]).mT  # (M, H, N)
             views = layer.view(memory[:, i], memory_maps)
             y = layer.read(h, views, read_bias.expand(len(h), -1, -1, -1), token_maps)
             segments = y[:, at_leaves].flatten(0, 1)  # (S F, L, d)
             oldest = memory[:, i, 0].repeat_interleave(len(at_leaves), dim=0)
             position = torch.arange(length)
-            write_bias = layer.distance_bias(-(distance[0] + position), empty[0])  # (H, L)
+            write_bias = layer.distance_bias(-(distance[0] + position), empty[0])  # (L, H)
             share = layer.blend.share(empty[:1], y).expand(len(segments), 1)
             update = layer.blended(
                 segments, oldest, share, write_bias.expand(len(segments), -1, -1), memory_maps
@@ -132,14 +133,18 @@ class PolicyAutomaton:
 
 def _gather(path: Tensor, depth: Tensor, batch: int) -> Gather:
     """Brings each node together with the nodes above it; see `ELMURLayer.attend`."""
-    back = depth[:, None] - torch.arange(path.shape[1])  # (N, L), how far each key lies back
+    later = torch.arange(path.shape[1]) > depth[:, None]  # (N, L)
 
-    def gather(qkv: Tensor, position: Tensor) -> tuple[Tensor, ...]:
-        query, key, value = qkv.unflatten(0, (batch, -1)).squeeze(2).unbind(2)  # (B, N, H, d/H)
-        above = (t[:, path].transpose(2, 3).flatten(0, 2) for t in (key, value))  # (B N H, L, ..)
-        position = position.squeeze(1).unflatten(0, (batch, -1))  # (B, N, H, L), by distance
-        index = back.clamp(min=0)[None, :, None].expand_as(position)
-        logits = position.gather(-1, index).masked_fill((back < 0)[:, None], -torch.inf)
-        return query.flatten(0, 2)[:, None], *above, logits.flatten(0, 2)[..., None]
+    def gather(tokens: Tensor, maps: TokenMaps) -> SegmentInputs:
+        weight, shift = (t[depth] for t in maps.position)  # of each node's place
+        shift = shift.unflatten(-1, (path.shape[1], -1))
+        shift = shift.masked_fill(later[:, None, :, None], -torch.inf).flatten(2)  # (N, 1, L H)
+        nodes = tokens.view(batch, -1, tokens.shape[-1])  # (B, N, d)
+        logits = torch.baddbmm(shift, nodes.transpose(0, 1), weight).transpose(0, 1)  # (B, N, L H)
+        return SegmentInputs(
+            query=maps.query(tokens).view(len(tokens), -1, tokens.shape[-1]),
+            context=nodes[:, path].flatten(0, 1),
+            position=logits.unflatten(-1, (path.shape[1], -1)).flatten(0, 1),
+        )
 
     return gather

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rllib_elmur.config import ELMURConfig
-from rllib_elmur.model.layer import ELMURLayer, MemoryMaps, TokenMaps
+from rllib_elmur.model.layer import ELMURLayer, MemoryMaps, SegmentInputs, TokenMaps
 from rllib_elmur.model.segments import Packing, Queue
 from rllib_elmur.model.state import State
 
@@ -27,8 +27,7 @@ class ELMUR(nn.Module):
 
     _weights: tuple[Tensor, ...]
     _replaced = 0
-    shift: Tensor  # where the distance of query i from key j lies among position logits, (L L,)
-    future: Tensor  # whether key j comes after query i, (L, L)
+    future: Tensor  # minus infinity where a key comes after a query, (queries L, 1, L, 1)
 
     def __init__(self, config: ELMURConfig):
         super().__init__()
@@ -39,11 +38,8 @@ class ELMUR(nn.Module):
         self._kept: tuple[tuple[int, ...] | None, list[tuple[TokenMaps, MemoryMaps]]] = None, []
         _collect_weights(self)
         self.register_load_state_dict_post_hook(_collect_weights)
-        token = torch.arange(config.segment_length)
-        distance = token - token[:, None]  # (keys, queries)
-        shift = distance.clamp(min=0) * config.segment_length + token
-        self.register_buffer("shift", shift.flatten(), persistent=False)
-        self.register_buffer("future", distance < 0, persistent=False)
+        future = torch.full([config.segment_length] * 2, -torch.inf).triu(1)[:, None, :, None]
+        self.register_buffer("future", future, persistent=False)
 
     def initial_state(self, batch_size: int = 1) -> State:
         """The state of `batch_size` episodes at their start."""
@@ -112,8 +108,8 @@ class ELMUR(nn.Module):
         token_maps, memory_maps = maps
         h = layer.attend(x, token_maps, self._whole_segments)
         distance, empty = queue.distance[:, i], queue.empty[:, i]  # (N, M, L), (N, M)
-        read_bias = layer.distance_bias(distance, empty[..., None])  # (N, M, H, L)
-        write_bias = layer.distance_bias(-distance[:, 0], empty[:, :1])  # (N, H, L)
+        read_bias = layer.distance_bias(distance, empty[..., None]).mT.contiguous()  # (N, M, H, L)
+        write_bias = layer.distance_bias(-distance[:, 0], empty[:, :1])  # (N, L, H)
         order = queue.order[:, i][packing.order]
         vacant = (state.anchors[:, i] < 0)[..., None]
         memory = torch.where(vacant, layer.initial_memory, state.memory[:, i])
@@ -136,12 +132,18 @@ class ELMUR(nn.Module):
                 views.append(layer.view(entries[-1], memory_maps))
         return torch.cat(outputs), packing.pick(entries, queue.last[:, i])
 
-    def _whole_segments(self, qkv: Tensor, position: Tensor) -> tuple[Tensor, ...]:
-        """Tokens of whole segments attend to each other: by head, with logits by key."""
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).flatten(1, 2)  # (N H, L, d/H)
-        position = position.permute(0, 2, 3, 1).flatten(-2)[..., self.shift]  # (N, H, L L)
-        position = position.unflatten(-1, self.future.shape).flatten(0, 1)
-        return query, key, value, position.masked_fill(self.future, float("-inf"))
+    def _whole_segments(self, tokens: Tensor, maps: TokenMaps) -> SegmentInputs:
+        """Tokens of whole segments (N, L, d) attend to each other: `gather` of `attend`."""
+        n, length, d = tokens.shape
+        shift = maps.position.bias.unflatten(-1, (length, -1)) + self.future  # (L, 1, L, H)
+        by_query = tokens.transpose(0, 1)  # (L, N, d)
+        logits = torch.baddbmm(shift.flatten(2), by_query, maps.position.weight)
+        logits = logits.unflatten(-1, (length, -1))  # (queries, N, keys, H)
+        return SegmentInputs(
+            query=maps.query(tokens).view(n, -1, d),
+            context=tokens,
+            position=logits.permute(1, 2, 0, 3).flatten(2),  # (N, keys, queries H)
+        )
 
     def memory_parameters(self) -> list[nn.Parameter]:
         """The parameters of the memory track: what a slot begins with and what is written."""

@@ -63,7 +63,7 @@ class VectorEncoder(nn.Module):
         """Encodes (B, T, *shape)."""
         x = x.flatten(-self.n_axes) if self.n_axes else x[..., None]
         hidden = self.hidden(x.to(self.hidden.weight.dtype))
-        return self.projection(nn.functional.gelu(hidden))
+        return self.projection(hidden.relu_())
 
 
 class CategoryEncoder(nn.Module):

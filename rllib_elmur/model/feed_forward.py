@@ -2,7 +2,8 @@
 
 The equations of a layer run on plain records of tensors, not on modules: a step of a rollout is so
 short that calling modules would cost as much as computing. A record of several layers (`stack`)
-runs them at once, on rows that stand layer by layer.
+runs them at once, on rows that stand layer by layer. What a block adds to its residual has no bias:
+the shift of the norm before it serves.
 """
 
 from collections.abc import Callable, Sequence
@@ -51,6 +52,41 @@ class StackedAffine(NamedTuple):
         return torch.baddbmm(self.bias, x, self.weight).flatten(0, 1)
 
 
+class Linear(NamedTuple):
+    """A linear map: weight (inputs, outputs)."""
+
+    weight: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Maps (..., inputs) to (..., outputs)."""
+        return x @ self.weight
+
+    def onto(self, residual: Tensor, x: Tensor) -> Tensor:
+        """Adds the map of x (..., inputs) to a residual (..., outputs)."""
+        sum_ = torch.addmm(residual.flatten(0, -2), x.flatten(0, -2), self.weight)
+        return sum_.view(residual.shape)
+
+    @staticmethod
+    def stack(maps: Sequence["Linear"]) -> "StackedLinear":
+        """The maps of n layers."""
+        return StackedLinear(torch.stack([weight for (weight,) in maps]))
+
+
+class StackedLinear(NamedTuple):
+    """Linear maps of n layers: weight (n, inputs, outputs)."""
+
+    weight: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Maps (n R, inputs), layer by layer, to (n R, outputs)."""
+        return torch.bmm(x.view(len(self.weight), -1, x.shape[-1]), self.weight).flatten(0, 1)
+
+    def onto(self, residual: Tensor, x: Tensor) -> Tensor:
+        """Adds the map of x (n R, inputs) to a residual (n R, outputs)."""
+        by_layer = (t.view(len(self.weight), -1, t.shape[-1]) for t in (residual, x))
+        return torch.baddbmm(*by_layer, self.weight).flatten(0, 1)
+
+
 class Norm(NamedTuple):
     """Layer normalisation with its scale and shift, each (d,)."""
 
@@ -86,7 +122,7 @@ class StackedNorm(NamedTuple):
 
 
 class FeedForward(nn.Sequential):
-    """The parameters of Linear, GELU, Linear; the same at every position.
+    """The parameters of Linear, ReLU, Linear; the same at every position.
 
     Args:
         d_model: Width d of input and output.
@@ -94,20 +130,23 @@ class FeedForward(nn.Sequential):
     """
 
     def __init__(self, d_model: int, d_ff: int):
-        into, out = nn.Linear(d_model, d_ff), nn.Linear(d_ff, d_model)
-        super().__init__(into, nn.GELU(), out)
+        into, out = nn.Linear(d_model, d_ff), nn.Linear(d_ff, d_model, bias=False)
+        super().__init__(into, nn.ReLU(), out)
 
-    def maps(self) -> tuple[Affine, Affine]:
+    def maps(self) -> tuple[Affine, Linear]:
         """What `feed_forward` takes."""
-        into, _, out = cast("tuple[nn.Linear, nn.GELU, nn.Linear]", tuple(self))
-        return Affine.of(into), Affine.of(out)
+        into, _, out = cast("tuple[nn.Linear, nn.ReLU, nn.Linear]", tuple(self))
+        return Affine.of(into), Linear(out.weight.T)
 
 
 def feed_forward(
-    x: Tensor, into: Callable[[Tensor], Tensor], out: Callable[[Tensor], Tensor]
+    x: Tensor, residual: Tensor, into: Affine | StackedAffine, out: Linear | StackedLinear
 ) -> Tensor:
-    """Applies the network to (..., d)."""
-    return out(nn.functional.gelu(into(x)))
+    """Adds what the network makes of x to a residual, both (..., d)."""
+    return out.onto(residual, into(x).relu_())
+
+
+Block = Callable[[Tensor, Tensor], Tensor]  # of x and a residual to which it adds
 
 
 class PostNorm(nn.Module):
@@ -118,9 +157,9 @@ class PostNorm(nn.Module):
         self.norm = nn.LayerNorm(d_model)
 
     @staticmethod
-    def around(x: Tensor, block: Callable[[Tensor], Tensor], norm: Norm | StackedNorm) -> Tensor:
+    def around(x: Tensor, block: Block, norm: Norm | StackedNorm) -> Tensor:
         """Applies `block` to x (..., d) with the residual around it."""
-        return norm(x + block(x))
+        return norm(block(x, x))
 
 
 class PreNorm(nn.Module):
@@ -131,6 +170,6 @@ class PreNorm(nn.Module):
         self.norm = nn.LayerNorm(d_model)
 
     @staticmethod
-    def around(x: Tensor, block: Callable[[Tensor], Tensor], norm: Norm | StackedNorm) -> Tensor:
+    def around(x: Tensor, block: Block, norm: Norm | StackedNorm) -> Tensor:
         """Applies `block` to the normalised x (..., d) with the residual around it."""
-        return x + block(norm(x))
+        return block(norm(x), x)

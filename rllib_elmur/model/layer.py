@@ -10,16 +10,16 @@ from rllib_elmur.config import ELMURConfig
 from rllib_elmur.model.attention import (
     DistanceBias,
     Mem2Tok,
+    Position,
     SegmentAttention,
     Tok2Mem,
     mix_tokens,
     read_slots,
-    self_attention,
-    split_token,
 )
 from rllib_elmur.model.feed_forward import (
     Affine,
     FeedForward,
+    Linear,
     Norm,
     PostNorm,
     PreNorm,
@@ -27,36 +27,49 @@ from rllib_elmur.model.feed_forward import (
 )
 from rllib_elmur.model.memory import Blend, Detach, Rounding
 
-Map = Callable[[Tensor], Tensor]
-
 
 class TokenMaps(NamedTuple):
     """What the token track derives from its parameters, once per update of these."""
 
-    token: Map
-    out: Map
-    attend_norm: Any
-    read_norm: Any
-    ffn: tuple[Map, Map]
-    ffn_norm: Any
+    query: Affine
+    position: Position
+    out: Linear
+    attend_norm: Norm
+    read_norm: Norm
+    ffn: tuple[Affine, Linear]
+    ffn_norm: Norm
 
 
 class MemoryMaps(NamedTuple):
     """The same for the memory track; `stack` joins those of several layers."""
 
-    query: Map
-    slot: Map
+    query: Any
+    slot: Any
     write_norm: Any
-    into: Map
-    out: Map
+    into: Any
+    out: Any
     ffn_norm: Any
     memory_norm: Any
-    view: Map
+    view: Any
 
     @classmethod
     def stack(cls, layers: Sequence["MemoryMaps"]) -> "MemoryMaps":
         """The maps of n layers, for rows that stand layer by layer."""
         return cls(*(type(parts[0]).stack(parts) for parts in zip(*layers, strict=True)))
+
+
+class SegmentInputs(NamedTuple):
+    """What attention inside a segment takes of N rows, T tokens each (`mix_tokens`).
+
+    Attributes:
+        query: The tokens' queries, (N, T H, d).
+        context: The segment's tokens, (N, L, d).
+        position: Position logits, (N, L, T H), minus infinity where a token comes later.
+    """
+
+    query: Tensor
+    context: Tensor
+    position: Tensor
 
 
 class ELMURLayer(nn.Module):
@@ -101,8 +114,7 @@ class ELMURLayer(nn.Module):
         """Derives from the parameters what the methods below take."""
         query, slot = self.tok2mem.absorb()
         return TokenMaps(
-            self.self_attention.absorb(),
-            Affine.of(self.self_attention.out),
+            *self.self_attention.absorb(),
             Norm.of(self.attend_residual.norm),
             Norm.of(self.read_residual.norm),
             self.ffn.maps(),
@@ -129,21 +141,19 @@ class ELMURLayer(nn.Module):
         return [self.initial_memory, *(p for part in parts for p in part.parameters())]
 
     def attend(
-        self, x: Tensor, maps: TokenMaps, gather: Callable[[Tensor, Tensor], tuple[Tensor, ...]]
+        self, x: Tensor, maps: TokenMaps, gather: Callable[[Tensor, TokenMaps], SegmentInputs]
     ) -> Tensor:
         """Equation 1: tokens (N, T, d) attend to their own segment.
 
         Args:
             x: Tokens, (N, T, d).
             maps: From `absorb`.
-            gather: Brings the parts of the tokens (`split_token`) together with what is known of
-                their segments' other tokens: the arguments of `self_attention`.
+            gather: Brings tokens together with what is known of their segments' other tokens.
         """
 
-        def block(tokens: Tensor) -> Tensor:
-            parts = split_token(maps.token(tokens), self.n_heads, tokens.shape[-1])
-            mixed = self_attention(*gather(*parts)).unflatten(0, (-1, self.n_heads))
-            return maps.out(mixed.transpose(1, 2).flatten(2))
+        def block(tokens: Tensor, residual: Tensor) -> Tensor:
+            mixed = mix_tokens(*gather(tokens, maps))  # (N, T H, d)
+            return maps.out.onto(residual, mixed.view(*tokens.shape[:2], -1))
 
         return self.around(x, block, maps.attend_norm)
 
@@ -152,15 +162,15 @@ class ELMURLayer(nn.Module):
 
         Args:
             h: Tokens after self-attention, (B, T, d).
-            views: What they see of the slots, (B, M, H, 2 d + 1).
+            views: What they see of the slots, (B, M, H, 2 d).
             bias: Of token position less slot anchor, (B, M, H, T).
             maps: From `absorb`.
         """
-        h = self.around(h, lambda q: read_slots(q, views, bias), maps.read_norm)
-        return self.around(h, lambda x: feed_forward(x, *maps.ffn), maps.ffn_norm)
+        h = self.around(h, lambda x, r: read_slots(x, r, views, bias), maps.read_norm)
+        return self.around(h, lambda x, r: feed_forward(x, r, *maps.ffn), maps.ffn_norm)
 
     def view(self, slots: Tensor, maps: MemoryMaps) -> Tensor:
-        """What `read` needs of slots (..., d): (..., H, 2 d + 1)."""
+        """What `read` needs of slots (..., d): (..., H, 2 d)."""
         return maps.view(slots).unflatten(-1, (self.n_heads, -1))
 
     def write(
@@ -172,7 +182,7 @@ class ELMURLayer(nn.Module):
             h: The segment's tokens as `read` left them, (B, L, d).
             slot: Content of the slot to be written, (B, d).
             share: Of new content, (B, 1), see `Blend.share`.
-            bias: Of slot anchor less token position, (B, H, L).
+            bias: Of slot anchor less token position, (B, L, H).
             maps: From `absorb`.
 
         Returns:
@@ -185,12 +195,12 @@ class ELMURLayer(nn.Module):
     ) -> Tensor:
         """Equations 4 to 6: what `write` rounds; the same arguments."""
 
-        def block(m: Tensor) -> Tensor:
+        def block(m: Tensor, residual: Tensor) -> Tensor:
             query = maps.query(m).unflatten(-1, (self.n_heads, -1))  # (B, H, d)
-            return maps.slot(mix_tokens(query, h, bias).flatten(1))
+            return maps.slot.onto(residual, mix_tokens(query, h, bias).flatten(1))
 
         u = self.around(slot, block, maps.write_norm)
-        u = self.around(u, lambda m: feed_forward(m, maps.into, maps.out), maps.ffn_norm)
+        u = self.around(u, lambda m, r: feed_forward(m, r, maps.into, maps.out), maps.ffn_norm)
         return self.blend(maps.memory_norm(u), slot, share)
 
 

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from rllib_elmur.model.elmur import ELMUR
-from rllib_elmur.model.layer import MemoryMaps
+from rllib_elmur.model.layer import MemoryMaps, SegmentInputs, TokenMaps
 from rllib_elmur.model.state import State
 
 
 class LiveBatch:
     """A batch of running episodes, advanced in place in O(L + M) a step and without gradient.
 
-    Of the open segment it keeps tokens, keys, values and outputs, of the memory what tokens see of
+    Of the open segment it keeps each layer's tokens and outputs, of the memory what tokens see of
     it; so a step computes its own token alone, and only rows that finish a segment write. All rows
     put step t into place t mod L of a ring, wherever they stand in their segments: distances from
     the newest token are then the same for all, and only how far a row may look back differs.
@@ -31,20 +31,18 @@ class LiveBatch:
         clock: Time steps seen since each episode's start, (B,) int64.
     """
 
-    @torch.inference_mode(False)
-    @torch.no_grad()
+    @torch.inference_mode()
     def __init__(self, elmur: ELMUR, state: State):
         c, n_rows, like = elmur.config, len(state.clock), state.segment
         self.elmur, self._length, self._slots = elmur, c.segment_length, c.memory_slots
-        self._by_layer = c.n_layers, n_rows
         # The integers that steer are the host's: no step waits for a device to tell them.
         self.clock = state.clock.numpy(force=True).copy()
-        self._anchors = state.anchors.transpose(0, 1).flatten().numpy(force=True).copy()  # (n B M,)
+        self._anchors = state.anchors.transpose(0, 1).numpy(force=True).copy()  # (n, B, M)
         token = np.arange(self._length)
         self._age = (token[:, None] - token) % self._length  # (L, L), of a ring's entries by place
-        hidden = torch.from_numpy(self._age[:, None] > token[:, None])  # (places, phases, L)
+        # How far back a row of some phase must not look: (places, phases, places of keys, 1).
+        hidden = torch.from_numpy(self._age[:, None] > token[:, None])[..., None]
         self._hidden = like.new_zeros(hidden.shape).masked_fill_(hidden.to(like.device), -torch.inf)
-        self._by_age = self._index(self._age)
         self._place = 0
         # What the last step's writes replaced: slots, their anchors, their contents.
         self._overwritten: tuple[np.ndarray, np.ndarray, Tensor] | None = None
@@ -52,18 +50,16 @@ class LiveBatch:
         open_token = self._index(rows), self._index(phase - self._age[0])
         self._tokens = like[open_token]  # (B, L, d), along the ring as all of the following
         self._outputs = like.new_empty(c.n_layers, *like.shape)
-        size = c.n_layers, 2, n_rows * c.n_heads, self._length, c.d_model // c.n_heads
-        self._keys_values = like.new_zeros(size)
+        self._context = like.new_zeros(c.n_layers, *like.shape)  # what tokens attend to
         # Where each layer and place writes; making views anew would cost as much as writing.
         self._outputs_at = [list(layer.split(1, dim=1)) for layer in self._outputs]
-        self._keys_values_at = [list(layer.unbind(2)) for layer in self._keys_values]
+        self._context_at = [list(layer.split(1, dim=1)) for layer in self._context]
         self._memory = state.memory.transpose(0, 1).flatten(0, 2)  # (n B M, d)
         self._derive()
 
-    @torch.inference_mode(False)
-    @torch.no_grad()
+    @torch.inference_mode()
     def step(self, x: Tensor) -> Tensor:
-        """Advances every row by a token, (B, d); returns the outputs, (B, d)."""
+        """Advances every row by a token, (B, d); returns the outputs, (B, d), inference tensors."""
         self._refresh()
         self._overwritten = None
         self._tokens[:, self._place] = x
@@ -75,17 +71,15 @@ class LiveBatch:
         self._place = (self._place + 1) % self._length
         return self.elmur.final_norm(y)
 
-    @torch.inference_mode(False)
-    @torch.no_grad()
+    @torch.inference_mode()
     def reset(self, rows: Sequence[int]) -> None:
         """Starts a new episode in some rows."""
         self._refresh()
         self.clock[rows] = 0
-        slots = self._slots_of(self._rows_of(rows))
-        self._anchors[slots] = -1
-        index = self._index(slots).view(len(self._initial_memory), -1, self._slots)
-        self._memory[index] = self._initial_memory[:, None]
-        self._views[index] = self._initial_views[:, None]
+        self._anchors[:, rows] = -1
+        index = self._index(rows)
+        self._memory_of.index_copy_(1, index, self._initial_memory.expand(-1, len(rows), -1, -1))
+        self._views_of.index_copy_(1, index, self._initial_views.expand(-1, len(rows), -1, -1, -1))
 
     def state(self, rows: Sequence[int]) -> State:
         """The state of some rows, in tensors of its own."""
@@ -98,7 +92,7 @@ class LiveBatch:
         if self._overwritten is not None:
             slot, old_anchors, old_memory = self._overwritten
             anchors, memory = anchors.copy(), memory.clone()
-            anchors[slot] = old_anchors
+            anchors.reshape(-1)[slot] = old_anchors
             memory.index_copy_(0, self._index(slot), old_memory)
         place = (self._place - 1) % self._length
         return self._extract(rows, self.clock - 1, place, anchors, memory)
@@ -113,11 +107,10 @@ class LiveBatch:
     ) -> State:
         index, clock = self._index(rows), clock[rows]
         phase, token = (clock % self._length)[:, None], np.arange(self._length)
-        size = (*self._by_layer, self._slots)
-        anchors = anchors.reshape(size)[:, rows].swapaxes(0, 1)
+        anchors = anchors[:, rows].swapaxes(0, 1)
         empty = self._index(anchors < 0)[..., None]
         segment = self._tokens[index[:, None], self._index((place - phase + token) % self._length)]
-        memory = memory.unflatten(0, size)[:, index].transpose(0, 1)
+        memory = memory.unflatten(0, self._anchors.shape)[:, index].transpose(0, 1)
         return State(
             memory=memory.masked_fill(empty, 0.0),
             anchors=self._index(anchors.copy()),
@@ -127,23 +120,21 @@ class LiveBatch:
 
     def _run_token(self, x: Tensor, place: int, clock: np.ndarray) -> Tensor:
         """Attend and read for one token a row, (B, d), which lies at `place` of the ring."""
-        n_layers, n_rows = self._by_layer
-        hidden = self._hidden[place].index_select(0, self._index(clock % self._length))[:, None]
-        position = np.tile(clock, n_layers).repeat(self._slots)
-        bias = self._bias(position - self._anchors, self._anchors < 0, self._table_of_slot)
-        bias = bias.view(n_layers, n_rows, self._slots, -1, 1).unbind()  # (B, M, H, T = 1)
+        phase = self._index(clock % self._length)
+        distance, tables = clock[:, None] - self._anchors, self._tables_begin[:, None, None]
+        bias = self._bias(distance, self._anchors < 0, tables)[..., None]  # (n, B, M, H, T = 1)
         y = x[:, None]  # (B, 1, d)
         for i, layer in enumerate(self.elmur.layers):
 
-            def gather(qkv: Tensor, position: Tensor, i: int = i) -> tuple[Tensor, ...]:
-                query, new = qkv[:, 0, :1], qkv[:, 0, 1:]  # (B, 1, H, d/H), (B, 2, H, d/H)
-                ring = self._keys_values_at[i][place]
-                ring.view(2, n_rows, *query.shape[2:]).copy_(new.transpose(0, 1))
-                position = position[:, 0].index_select(2, self._by_age[place]) + hidden  # (B, H, L)
-                return (
-                    query.reshape(-1, 1, query.shape[-1]),
-                    *self._keys_values[i],
-                    position.view(-1, self._length, 1),
+            def gather(token: Tensor, maps: TokenMaps, i: int = i) -> SegmentInputs:
+                self._context_at[i][place].copy_(token)
+                token = token[:, 0]
+                shift = self._shift[i][place].index_select(0, phase)  # (B, L H)
+                position = torch.addmm(shift, token, maps.position.weight[place])
+                return SegmentInputs(
+                    query=maps.query(token).view(len(token), -1, token.shape[-1]),
+                    context=self._context[i],
+                    position=position.unflatten(-1, (self._length, -1)),
                 )
 
             maps = self._token_maps[i]
@@ -154,16 +145,16 @@ class LiveBatch:
 
     def _write(self, finished: np.ndarray) -> None:
         """Writes the least recently used slot of each layer in rows that finished a segment."""
-        rows = self._rows_of(finished)  # (n R,), those of all layers at once
-        last = np.tile(self.clock[finished] - 1, self._by_layer[0])
-        slots = self._slots_of(rows)
-        # Empty slots, of anchor -1, come first.
-        slot = rows * self._slots + self._anchors[slots].argmin(-1)
-        anchor = self._anchors[slot]
+        n_layers, n_rows, n_slots = self._anchors.shape
+        rows = (np.arange(0, n_layers * n_rows, n_rows)[:, None] + finished).reshape(-1)  # (n R,)
+        by_row = self._anchors.reshape(-1, n_slots)[rows]
+        oldest = by_row.argmin(-1)  # empty slots, of anchor -1, come first
+        slot, anchor = rows * n_slots + oldest, by_row.min(-1)
+        last = np.concatenate([self.clock[finished] - 1] * n_layers)
         position = last[:, None] - self._age[self._place]
         empty = (anchor < 0)[:, None]
-        table = self._table_of_slot[slot][:, None]
-        bias = self._bias(anchor[:, None] - position, empty, table).mT  # (n R, H, L)
+        tables = self._tables_begin.repeat(len(finished))[:, None]
+        bias = self._bias(anchor[:, None] - position, empty, tables)  # (n R, L, H)
         at, maps, layer = self._index(slot), self._memory_maps, self.elmur.layers[0]
         old = self._memory.index_select(0, at)
         h = self._outputs.flatten(0, 1).index_select(0, self._index(rows))
@@ -172,7 +163,7 @@ class LiveBatch:
         self._memory.index_copy_(0, at, new)
         self._views.index_copy_(0, at, layer.view(new, maps))
         self._overwritten = slot, anchor, old
-        self._anchors[slot] = last
+        self._anchors.reshape(-1)[slot] = last
 
     def _bias(self, distance: np.ndarray, empty: np.ndarray, table: np.ndarray) -> Tensor:
         """Logits of distances, (...) to (..., H), from the table that begins at row `table`."""
@@ -185,22 +176,27 @@ class LiveBatch:
 
     def _derive(self) -> None:
         """Derives from the weights all that a step needs; runs the open tokens again."""
-        layers, (n_layers, n_rows) = self.elmur.layers, self._by_layer
+        layers, n_layers = self.elmur.layers, len(self._anchors)
         self._version = self.elmur.weights_version()
         self._token_maps, memory_maps = zip(*self.elmur.absorb(), strict=True)
         self._memory_maps = MemoryMaps.stack(memory_maps) if n_layers > 1 else memory_maps[0]
+        # Constant position logits by layer, place and phase: (n, L, L, L H).
+        shift = [maps.position.bias.unflatten(-1, (self._length, -1)) for maps in self._token_maps]
+        self._shift = [(bias + self._hidden).flatten(2) for bias in shift]
         self._tables = torch.cat([layer.distance_bias.table for layer in layers])
-        first = len(self._tables) // n_layers * np.arange(n_layers)
-        self._table_of_slot = first.repeat(n_rows * self._slots)
-        self._initial_memory = torch.stack([layer.initial_memory for layer in layers])  # (n, M, d)
-        initial = self._initial_memory.repeat(1, n_rows, 1).flatten(0, 1)
-        empty = self._index(self._anchors < 0)[:, None]
-        self._memory = torch.where(empty, initial, self._memory)
-        # What tokens see of the slots: (n B M, H, 2 d + 1) and, at an episode's start, (n, M, ...).
+        self._tables_begin = np.arange(n_layers) * (len(self._tables) // n_layers)
+        initial = torch.stack([layer.initial_memory for layer in layers])  # (n, M, d)
+        self._initial_memory = initial[:, None]
+        memory = self._memory.view(*self._anchors.shape, -1)
+        empty = self._index(self._anchors < 0)[..., None]
+        # All slots (n B M, d), what tokens see of them (n B M, H, 2 d), and both by layer and row.
+        self._memory = torch.where(empty, self._initial_memory, memory).flatten(0, 2)
         self._views = layers[0].view(self._memory, self._memory_maps)
-        initial_views = layers[0].view(self._initial_memory.flatten(0, 1), self._memory_maps)
-        self._views_of = self._views.unflatten(0, (*self._by_layer, self._slots)).unbind()
-        self._initial_views = initial_views.unflatten(0, (n_layers, self._slots))
+        self._memory_of, self._views_of = (
+            slots.unflatten(0, self._anchors.shape) for slots in (self._memory, self._views)
+        )
+        initial_views = layers[0].view(initial.flatten(0, 1), self._memory_maps)
+        self._initial_views = initial_views.unflatten(0, initial.shape[:2])[:, None]
         # Rows with fewer tokens fill places that their coming tokens will overwrite.
         phase = self.clock % self._length
         for age in range(int(phase.max()), 0, -1):
@@ -208,15 +204,6 @@ class LiveBatch:
             clock = np.maximum(self.clock - age, self.clock - phase)
             self._run_token(self._tokens[:, place], place, clock)
 
-    def _rows_of(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Rows of a batch as rows of all layers, which stand layer by layer."""
-        n_layers, n_rows = self._by_layer
-        return (np.arange(n_layers)[:, None] * n_rows + np.asarray(rows)).reshape(-1)
-
-    def _slots_of(self, rows: np.ndarray) -> np.ndarray:
-        """The slots (..., M) of rows of all layers."""
-        return rows[..., None] * self._slots + np.arange(self._slots)
-
     def _index(self, integers: Sequence[int] | np.ndarray) -> Tensor:
         """Integers or flags of the host on the device."""
-        return torch.as_tensor(np.asarray(integers)).to(self.elmur.shift.device)
+        return torch.as_tensor(np.asarray(integers)).to(self.elmur.future.device)

@@ -68,7 +68,7 @@ def test_what_a_live_batch_keeps_is_used():
     model = build(n_layers=2, memory_slots=2, segment_length=5)
     _, state, live = run_steps(model, tokens(model, 2, 8), state_at(model, [0, 3]))
     spoiled = copy.deepcopy(live)
-    spoiled._keys_values += 1.0
+    spoiled._context += tokens(model, 2, 5, seed=2)
     spoiled.elmur, spoiled._version = model, model.weights_version()
     x = tokens(model, 2, seed=1)
     fresh = LiveBatch(model, state).step(x)
@@ -92,9 +92,9 @@ def load(model, **options):
     model.load_state_dict(other.state_dict(), **options)
 
 
-def shake_one_bias(model):
+def shake_one_matrix(model):
     with torch.no_grad():
-        model.layers[1].mem2tok.key_value.bias.add_(0.5)
+        model.layers[1].mem2tok.key_value.weight.mul_(1.5)
 
 
 CHANGES = {
@@ -103,7 +103,7 @@ CHANGES = {
     "loop_adam": optimizer_step(lambda p: torch.optim.Adam(p, lr=0.05, foreach=False)),
     "load_state_dict": load,
     "load_and_assign": lambda model: load(model, assign=True),
-    "one_bias": shake_one_bias,
+    "one_matrix": shake_one_matrix,
 }
 
 
