@@ -1,12 +1,16 @@
-"""RLlib's action distributions, where they can act on sequences."""
+"""RLlib's action distributions, where they can act on sequences and are quick to draw from."""
 
+from functools import cached_property
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
 import tree
-from ray.rllib.core.distribution.torch.torch_distribution import TorchMultiDistribution
+from ray.rllib.core.distribution.torch.torch_distribution import (
+    TorchCategorical,
+    TorchMultiDistribution,
+)
 from ray.rllib.core.models.catalog import Catalog
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.spaces.space_utils import get_base_struct_from_space
@@ -33,9 +37,38 @@ def action_distribution(space: gym.Space) -> Any:
         raise ValueError(
             f"action space {space} is not supported: {supported}. ({error})"
         ) from error
+    if distribution is TorchCategorical:
+        return _Categorical
     if issubclass(distribution, TorchMultiDistribution):
         return type("OverTimeMultiDistribution", (_OverTime, distribution), {})
     return distribution
+
+
+class _Categorical(TorchCategorical):
+    """RLlib's categorical distribution of logits, drawn and scored by a third of the kernels."""
+
+    def __init__(self, logits: Tensor):
+        self.logits, self.probs, self._one_hot = logits, None, None
+
+    @cached_property
+    def _dist(self) -> torch.distributions.Distribution:
+        """PyTorch's distribution, for all that a step of a rollout does not need."""
+        return self._get_torch_distribution(logits=self.logits)
+
+    @override(TorchCategorical)
+    def sample(self, *, sample_shape: Any = None) -> Any:
+        """Actions (B, T)."""
+        if sample_shape:
+            return super().sample(sample_shape=sample_shape)
+        # The Gumbel-max trick: minus the logarithm of an exponential variable is Gumbel noise.
+        noise = torch.empty_like(self.logits).exponential_().log_()
+        return (self.logits - noise).argmax(-1)
+
+    @override(TorchCategorical)
+    def logp(self, value: Any, **kwargs: Any) -> Tensor:
+        """The log-probability (B, T) of actions."""
+        index = value.long().unsqueeze(-1)
+        return self.logits.log_softmax(-1).gather(-1, index).squeeze(-1)
 
 
 class _OverTime(TorchMultiDistribution):
