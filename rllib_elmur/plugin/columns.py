@@ -1,9 +1,11 @@
 """The only place where the recurrent state and RLlib's columns are converted into each other."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import tree
 from ray.rllib.core.columns import Columns
 from torch import Tensor
 
@@ -105,6 +107,16 @@ def snapshot_column(snapshots: list[Snapshots | None]) -> list[np.ndarray]:
 
 
 _NO_SNAPSHOT = np.array(None, dtype=object)
+
+
+def each_leaf(function: Callable[..., Any], column: Any, *others: Any) -> Any:
+    """Applies a function to the leaves of columns that are nested alike; a leaf alone is no tree.
+
+    Walking through a tree that has only one leaf takes longer than most functions.
+    """
+    if isinstance(column, (np.ndarray, Tensor)):
+        return function(column, *others)
+    return tree.map_structure(function, column, *others)
 
 
 def items_of(column: Any) -> list[Any]:

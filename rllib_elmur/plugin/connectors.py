@@ -9,13 +9,14 @@ rollout fragment.
 from collections.abc import Callable
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
+import torch
 import tree
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.connectors.module_to_env import GetActions
 from ray.rllib.core.columns import Columns
 from ray.rllib.utils.annotations import override
-from ray.rllib.utils.numpy import convert_to_numpy
 from ray.rllib.utils.spaces.space_utils import batch as stack
 from ray.rllib.utils.spaces.space_utils import (
     clip_action,
@@ -24,16 +25,19 @@ from ray.rllib.utils.spaces.space_utils import (
     unsquash_action,
 )
 from ray.rllib.utils.torch_utils import convert_to_torch_tensor
+from torch import Tensor
 
 from rllib_elmur.model.live import LiveBatch
 from rllib_elmur.plugin.columns import (
     SNAPSHOTS,
     Snapshots,
+    each_leaf,
     items_of,
     pack_rows,
     snapshot_column,
 )
 
+_NARROWED = {np.dtype(np.float64): np.float32, np.dtype(np.int64): np.int32}
 _LIVE = "elmur_live_batch"  # in the data that the pipelines of an env runner share
 
 
@@ -72,7 +76,9 @@ class BatchToModule(ConnectorV2):
             steps: Time steps that each episode has taken, (B,).
             shared_data: The runner's data, which hold the live batch.
         """
-        columns = tree.map_structure(lambda x: x[:, None], columns)
+        columns = {
+            name: each_leaf(lambda x: x[:, None], column) for name, column in columns.items()
+        }
         to_module = convert_to_torch_tensor(columns, device=self.device)
         to_module[Columns.STATE_IN] = _live_batch(module, steps, shared_data)
         return to_module
@@ -105,6 +111,8 @@ class BatchToEnv(ConnectorV2):
     def recompute_output_action_space(self, input_observation_space: Any, input_action_space: Any):
         """Actions keep their space."""
         self._struct = get_base_struct_from_space(input_action_space)
+        if not any(isinstance(space, gym.spaces.Box) for space in tree.flatten(self._struct)):
+            self._to_bounds = None  # nothing has bounds
         return input_action_space
 
     @override(ConnectorV2)
@@ -120,6 +128,7 @@ class BatchToEnv(ConnectorV2):
         to_env[SNAPSHOTS] = snapshot_column(snapshots)
         return to_env
 
+    @torch.inference_mode()
     def arrays(
         self, module: Any, outputs: dict[str, Any], episodes: list[Any], explore: bool
     ) -> dict[str, Any]:
@@ -127,7 +136,7 @@ class BatchToEnv(ConnectorV2):
         outputs = self._get_actions(
             rl_module=module, batch=outputs, episodes=episodes, explore=explore
         )
-        outputs = tree.map_structure(lambda x: x[:, 0], convert_to_numpy(outputs))
+        outputs = {name: each_leaf(_last_step, column) for name, column in outputs.items()}
         if self._to_bounds is not None:
             actions = self._to_bounds(outputs[Columns.ACTIONS], self._struct)
             outputs[Columns.ACTIONS_FOR_ENV] = actions
@@ -147,6 +156,12 @@ class AddSnapshots(ConnectorV2):
         ids = shared_data["memorized_map_structure"]
         batch[SNAPSHOTS] = {(id_,): [item] for id_, item in zip(ids, column, strict=True)}
         return batch
+
+
+def _last_step(x: Tensor | np.ndarray) -> np.ndarray:
+    """The only time step of (B, T = 1, ...), numbers narrowed as RLlib does."""
+    x = x.numpy(force=True) if isinstance(x, Tensor) else x
+    return x[:, 0].astype(_NARROWED.get(x.dtype, x.dtype), copy=False)
 
 
 def _live_batch(module: Any, steps: np.ndarray, shared_data: dict[str, Any]) -> LiveBatch:

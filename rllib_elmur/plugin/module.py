@@ -1,6 +1,7 @@
 """The RLModule: ELMUR's policy network as RLlib's algorithms call it."""
 
 import dataclasses
+import math
 from typing import Any
 
 import torch
@@ -150,7 +151,7 @@ def _require_supported(model_config: dict[str, Any]) -> None:
 
 def _require_finite(features: Tensor, observation: Any, environment: str) -> None:
     """Raises a ValueError that says which part of an observation is not finite."""
-    if torch.isfinite(features.sum()):  # one that is not finite makes the sum so
+    if math.isfinite(features.sum().item()):  # one that is not finite makes the sum so
         return
     for path, value in tree.flatten_with_path(observation):
         bad = ~torch.isfinite(value.float()) if isinstance(value, Tensor) else torch.tensor(False)

@@ -10,7 +10,7 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.env.utils.infinite_lookback_buffer import InfiniteLookbackBuffer
 from ray.rllib.utils.spaces.space_utils import batch, unbatch
 
-from rllib_elmur.plugin.columns import snapshot_column
+from rllib_elmur.plugin.columns import each_leaf, snapshot_column
 
 
 class Recorder:
@@ -38,10 +38,7 @@ class Recorder:
         if self.n_steps == self._capacity or not self._columns:
             self._grow(columns)
         for name, column in columns.items():
-            if isinstance(column, np.ndarray):
-                self._columns[name][self.n_steps] = column
-            else:
-                tree.map_structure(self._put, self._columns[name], column)
+            each_leaf(self._put, self._columns[name], column)
         self.n_steps += 1
 
     def begin(self, env_index: int) -> None:
@@ -55,7 +52,7 @@ class Recorder:
         n_steps = steps.stop - steps.start
         if n_steps:
             columns = {
-                name: tree.map_structure(lambda x: x[steps, env_index].copy(), column)
+                name: each_leaf(lambda x: x[steps, env_index].copy(), column)
                 for name, column in self._columns.items()
             }
             _extend(episode.observations, columns.pop(Columns.OBS))
@@ -70,7 +67,6 @@ class Recorder:
             episode.t += n_steps
             episode._start_time = episode._start_time or self._began
             episode._last_step_time = time.perf_counter()
-        episode.validate()
 
     def _put(self, array: np.ndarray, value: np.ndarray) -> None:
         array[self.n_steps] = value
@@ -89,7 +85,7 @@ class Recorder:
 
 def item(column: Any, i: int) -> Any:
     """Item i of a (nested) column."""
-    return tree.map_structure(lambda x: x[i], column)
+    return each_leaf(lambda x: x[i], column)
 
 
 def cut(episode: SingleAgentEpisode, lookback: int) -> SingleAgentEpisode:
@@ -107,5 +103,5 @@ def cut(episode: SingleAgentEpisode, lookback: int) -> SingleAgentEpisode:
 def _extend(buffer: InfiniteLookbackBuffer, column: Any) -> None:
     """Adds (steps, ...) to a buffer's items."""
     if isinstance(buffer.data, list) and buffer.data:
-        column = tree.map_structure(lambda a, b: np.concatenate([a, b]), batch(buffer.data), column)
+        column = each_leaf(lambda new, old: np.concatenate([old, new]), column, batch(buffer.data))
     buffer.data, buffer.finalized = column, True
