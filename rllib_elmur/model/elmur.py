@@ -88,7 +88,9 @@ class ELMUR(nn.Module):
             return [layer.absorb() for layer in self.layers]
         version = self.weights_version()
         if self._kept[0] != version:
-            self._kept = version, [layer.absorb() for layer in self.layers]
+            # In either mode it may be used in the other: some of it are views of the parameters.
+            with torch.inference_mode(False), torch.no_grad():
+                self._kept = version, [layer.absorb() for layer in self.layers]
         return self._kept[1]
 
     def _run_layer(
@@ -155,6 +157,10 @@ class ELMUR(nn.Module):
         PyTorch does not count what a fused optimizer or a write to `.data` does to them.
         """
         return self._replaced, *map(_writes, self._weights)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy gets: it derives anew what is derived from weights."""
+        return {**self.__dict__, "_kept": (None, [])}
 
     def _apply(self, fn: Any, recurse: bool = True) -> "ELMUR":
         """Moves or converts the weights (`to`)."""

@@ -180,3 +180,14 @@ def test_a_fused_optimizer_leaves_nothing_derived_from_the_old_weights():
         after, _ = model(x, state)
         assert deviation(after, copy.deepcopy(model)(x, state)[0]) < 1e-12
     assert deviation(after, before) > 1e-3
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_model_that_has_acted_and_been_given_weights_can_be_copied(mode):
+    model = build(n_layers=1, segment_length=3)
+    x, state = tokens(model, 2, 1), model.initial_state(2)
+    with mode():
+        LiveBatch(model, state).step(x[:, 0])
+    load(model)
+    with torch.no_grad():
+        assert torch.equal(copy.deepcopy(model)(x, state)[0], model(x, state)[0])
