@@ -3,7 +3,10 @@
 from typing import Any, cast
 
 import torch
+from ray.rllib.algorithms.appo.torch.appo_torch_learner import APPOTorchLearner
+from ray.rllib.algorithms.impala.torch.impala_torch_learner import IMPALATorchLearner
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
+from ray.rllib.core.columns import Columns
 from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.utils.annotations import override
@@ -68,7 +71,48 @@ class StablePPOTorchLearner(_StableAdam, PPOTorchLearner):
         cast("Tensor", self.curr_kl_coeffs_per_module[module_id]).clamp_(min=config.kl_coeff)
 
 
-_STABLE: dict[type[Learner], type[Learner]] = {PPOTorchLearner: StablePPOTorchLearner}
+class _Bootstrapping(IMPALATorchLearner):
+    """V-trace that bootstraps where a rollout fragment ends.
+
+    RLlib appends one time step to each fragment, masked, whose value is the bootstrap. Its V-trace
+    gives that step a temporal difference of minus this value, which cancels it in the targets of
+    the fragment: an episode that goes on counts as one that is over. With the value itself as the
+    step's reward the difference is zero.
+    """
+
+    @override(IMPALATorchLearner)
+    def compute_loss_for_module(
+        self, *, module_id: ModuleID, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
+    ) -> Any:
+        """The algorithm's loss."""
+        module: Any = self.module[module_id].unwrapped()
+        with torch.no_grad():
+            values = module.compute_values(batch, embeddings=fwd_out.get(Columns.EMBEDDINGS))
+        rewards = torch.where(batch[Columns.LOSS_MASK].bool(), batch[Columns.REWARDS], values)
+        return super().compute_loss_for_module(
+            module_id=module_id,
+            config=config,
+            batch={**batch, Columns.REWARDS: rewards},
+            fwd_out=fwd_out,
+        )
+
+
+# RLlib's own classes disagree about the signature of `remove_module`.
+class StableIMPALATorchLearner(_StableAdam, _Bootstrapping):  # ty: ignore[incompatible-method-override]
+    """IMPALA's learner with both."""
+
+
+class StableAPPOTorchLearner(  # ty: ignore[incompatible-method-override]
+    _StableAdam, _Bootstrapping, APPOTorchLearner
+):
+    """APPO's learner with both."""
+
+
+_STABLE: dict[type[Learner], type[Learner]] = {
+    PPOTorchLearner: StablePPOTorchLearner,
+    IMPALATorchLearner: StableIMPALATorchLearner,
+    APPOTorchLearner: StableAPPOTorchLearner,
+}
 
 
 def stable_learner(learner_class: type[Learner]) -> type[Learner]:

@@ -7,7 +7,13 @@ from typing import Any
 import torch
 import tree
 from ray.rllib.core.columns import Columns
-from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, ValueFunctionAPI
+from ray.rllib.core.learner.utils import make_target_network
+from ray.rllib.core.rl_module.apis import (
+    TARGET_NETWORK_ACTION_DIST_INPUTS,
+    InferenceOnlyAPI,
+    TargetNetworkAPI,
+    ValueFunctionAPI,
+)
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.core.rl_module.torch import TorchRLModule
@@ -29,8 +35,8 @@ ENVIRONMENT = "environment"
 RLLIB_KEYS = frozenset(option.name for option in dataclasses.fields(DefaultModelConfig))
 
 
-class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
-    """A policy with ELMUR's memory, for PPO and the other on-policy algorithms of RLlib.
+class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI, TargetNetworkAPI):
+    """A policy with ELMUR's memory, for PPO, IMPALA, APPO and others that learn on sequences.
 
     `model_config` takes the options of `ELMURConfig`. Policy and value function share one pass.
 
@@ -76,8 +82,8 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
 
     @override(InferenceOnlyAPI)
     def get_non_inference_attributes(self) -> list[str]:
-        """The value head is not needed for acting."""
-        return ["vf"]
+        """The value head and APPO's target network are not needed for acting."""
+        return ["vf", "target_network"]
 
     def train(self, mode: bool = True) -> "ELMURTorchRLModule":
         """Sets the flag alone: RLlib toggles it at each step, and no part behaves differently."""
@@ -103,6 +109,10 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
                 f"parameters are on one side only, such as {min(differ)!r}."
             )
         super().set_state(state)
+        if hasattr(self, "target_network") and not any(
+            n.startswith("target_network") for n in state
+        ):
+            self.make_target_networks()  # the weights of an algorithm that has none
 
     @override(TorchRLModule)
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
@@ -130,6 +140,24 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         if embeddings is None:
             embeddings, _ = self._features(batch)
         return self.vf(embeddings).squeeze(-1)
+
+    @override(TargetNetworkAPI)
+    def make_target_networks(self) -> None:
+        """Makes the network of an older policy, which APPO's updates start from."""
+        self.target_network = make_target_network(self.network)
+
+    @override(TargetNetworkAPI)
+    def get_target_network_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
+        """What is copied now and then, and where to."""
+        return [(self.network, self.target_network)]
+
+    @override(TargetNetworkAPI)
+    def forward_target(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Training rows (B, T, ...) by the target network, without gradient."""
+        target = self.target_network
+        with torch.no_grad():
+            features, _ = target(batch[Columns.OBS], state_from(batch), lengths_from(batch))
+            return {TARGET_NETWORK_ACTION_DIST_INPUTS: target.pi(features)}
 
     def _features(self, batch: dict[str, Any]) -> tuple[Tensor, State]:
         features, state = self.network(batch[Columns.OBS], state_from(batch), lengths_from(batch))

@@ -16,7 +16,6 @@ from ray.rllib.algorithms.impala import IMPALAConfig
 from ray.rllib.algorithms.marwil import MARWILConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.sac import SACConfig
-from ray.rllib.core.rl_module.apis import TargetNetworkAPI
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
@@ -38,7 +37,7 @@ def test_it_returns_the_config_it_was_given_with_elmur_as_its_module() -> None:
     assert config.rl_module_spec.model_config["segment_length"] == 7
 
 
-@pytest.mark.parametrize("config", [PPOConfig, BCConfig, MARWILConfig, IMPALAConfig])
+@pytest.mark.parametrize("config", [PPOConfig, BCConfig, MARWILConfig, IMPALAConfig, APPOConfig])
 def test_algorithms_on_sequences_are_accepted(config: type[AlgorithmConfig]) -> None:
     rllib_elmur.use_elmur(config(), **SMALL)
 
@@ -58,14 +57,6 @@ def test_the_bare_spec_says_at_build_that_they_are_not_supported(
     algorithm = bare(config().environment(env).env_runners(num_env_runners=0))
     with pytest.raises(ValueError, match=f"{name}.*not supported by ELMUR"):
         algorithm.build_algo()
-
-
-@pytest.mark.skipif(
-    issubclass(rllib_elmur.ELMURTorchRLModule, TargetNetworkAPI), reason="it has the API"
-)
-def test_appo_is_refused_while_the_module_has_no_target_network() -> None:
-    with pytest.raises(ValueError, match=r"APPO is not supported.*TargetNetworkAPI"):
-        rllib_elmur.use_elmur(APPOConfig())
 
 
 def test_the_config_of_no_algorithm_is_refused() -> None:

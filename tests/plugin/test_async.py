@@ -1,0 +1,127 @@
+"""IMPALA and APPO: their learners bootstrap, their modules train, whatever lies in between."""
+
+import numpy as np
+import pytest
+import torch
+from plugin_helpers import (
+    SMALL,
+    RandomEnv,
+    learner_module,
+    learner_of,
+    train_batch,
+    unmoved,
+    weights,
+)
+from ray.rllib.algorithms.appo import APPOConfig
+from ray.rllib.algorithms.appo.torch.appo_torch_learner import APPOTorchLearner
+from ray.rllib.algorithms.impala import IMPALAConfig
+from ray.rllib.algorithms.impala.torch.impala_torch_learner import IMPALATorchLearner
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.rl_module.apis import TARGET_NETWORK_ACTION_DIST_INPUTS
+
+import rllib_elmur
+
+CONFIGS = {"IMPALA": IMPALAConfig, "APPO": APPOConfig}
+RLLIBS = {"IMPALA": IMPALATorchLearner, "APPO": APPOTorchLearner}
+
+
+LENGTHS = {"lengths": [3, 17]}
+
+
+class Unrewarded(RandomEnv):
+    """Goes on and on and gives nothing."""
+
+    def step(self, action):
+        observation, _, *_ = super().step(action)
+        return observation, 0.0, False, False, {}
+
+
+def build(name, env=RandomEnv, env_config=LENGTHS, n_runners=0, learner=None, **training):
+    config = (
+        CONFIGS[name]()
+        .environment(env, env_config=env_config)
+        .env_runners(
+            num_env_runners=n_runners, num_envs_per_env_runner=2, rollout_fragment_length=10
+        )
+        .learners(num_learners=0)
+        .training(train_batch_size_per_learner=40, lr=1e-3, **training)
+        .reporting(min_time_s_per_iteration=0, min_sample_timesteps_per_iteration=40)
+        .debugging(seed=0, log_level="ERROR")
+    )
+    rllib_elmur.use_elmur(config, **SMALL)
+    if learner is not None:
+        config.learners(learner_class=learner)
+    return config.build_algo()
+
+
+def value_loss(algo, n_steps):
+    """The value loss of fragments of two environments, where every value is 1."""
+    learner, module = learner_of(algo), learner_module(algo)
+    with torch.no_grad():
+        module.vf.weight.zero_()
+        module.vf.bias.fill_(1.0)
+    batch = train_batch(algo, algo.env_runner.sample(num_timesteps=2 * n_steps))
+    learner.compute_loss_for_module(
+        module_id=DEFAULT_MODULE_ID,
+        config=learner.config.get_config_for_module(DEFAULT_MODULE_ID),
+        batch=batch,
+        fwd_out=module.forward_train(batch),
+    )
+    metrics = learner.metrics.peek((DEFAULT_MODULE_ID,))
+    return float(
+        metrics.get("mean_vf_loss", metrics["vf_loss"])
+    )  # IMPALA's is a sum, APPO's a mean
+
+
+@pytest.mark.parametrize("n_steps", [5, 8, 11])  # of a row of 8
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_fragment_is_worth_what_comes_after_it(name, n_steps, ray_is_quiet):
+    algo = build(name, Unrewarded)
+    before_row_ends = np.concatenate([np.arange(n, 0, -1) for n in (min(n_steps, 8), n_steps - 8)])
+    expected = 0.5 * (1 - 0.99**before_row_ends) ** 2
+    assert value_loss(algo, n_steps) == pytest.approx(expected.mean(), rel=1e-4)
+    algo.stop()
+    if n_steps % 8:  # RLlib's own learner takes a state inside a row for the last one
+        algo = build(name, Unrewarded, learner=RLLIBS[name])
+        assert value_loss(algo, n_steps) > 10 * expected.mean()
+        algo.stop()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("n_runners", [0, 1])
+def test_every_parameter_trains(name, n_runners, ray_is_quiet):
+    algo = build(name, "rllib_elmur/TMazePassive-v0", {}, n_runners)
+    before = weights(learner_module(algo))
+    steps = 0
+    for _ in range(60):
+        result = algo.train()
+        steps = (
+            result["learners"].get("__all_modules__", {}).get("num_env_steps_trained_lifetime", 0)
+        )
+        if steps >= 200:
+            break
+    assert steps >= 200
+    assert not [n for n in unmoved(before, weights(learner_module(algo))) if "target" not in n]
+    algo.stop()
+
+
+def test_appos_target_network_is_an_older_policy(ray_is_quiet):
+    algo = build("APPO", target_network_update_freq=1)
+    module = learner_module(algo)
+    batch = train_batch(algo, algo.env_runner.sample(num_timesteps=20))
+
+    def deviation():
+        with torch.no_grad():
+            now = module.forward_train(batch)["action_dist_inputs"]
+            old = module.forward_target(batch)[TARGET_NETWORK_ACTION_DIST_INPUTS]
+        return float((now - old).abs().max())
+
+    assert deviation() < 1e-6
+    with torch.no_grad():
+        module.network.pi.bias.add_(1.0)
+    assert deviation() > 0.5
+    # The weights of an algorithm without a target network are those of both.
+    state = {n: v for n, v in module.get_state().items() if not n.startswith("target_network")}
+    module.set_state(state)
+    assert deviation() < 1e-6
+    algo.stop()
