@@ -11,16 +11,13 @@ import tree
 from gymnasium.vector import SyncVectorEnv, VectorEnv
 from ray.rllib.core.columns import Columns
 from ray.rllib.utils.numpy import convert_to_numpy
-from ray.rllib.utils.spaces.space_utils import (
-    clip_action,
-    get_base_struct_from_space,
-    unsquash_action,
-)
 from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 
 from rllib_elmur.experiments.checkpoints import Policy
 from rllib_elmur.experiments.environment import env_maker
 from rllib_elmur.experiments.problems import UserError
+from rllib_elmur.plugin.columns import each_leaf
+from rllib_elmur.plugin.connectors import to_bounds
 from rllib_elmur.plugin.module import ELMURTorchRLModule
 
 _SEED = 1_000_003
@@ -93,9 +90,11 @@ class Actor:
     def __init__(self, policy: Policy, num_envs: int):
         self._module = policy.module
         self._distribution = policy.module.get_inference_action_dist_cls()
-        self._space = get_base_struct_from_space(policy.module.action_space)
-        self._unsquash = policy.settings.get("normalize_actions", True)
-        self._clip = policy.settings.get("clip_actions", False)
+        self._to_bounds = to_bounds(
+            policy.module.action_space,
+            policy.settings.get("normalize_actions", True),
+            policy.settings.get("clip_actions", False),
+        )
         self._state: Any
         if isinstance(policy.module, ELMURTorchRLModule):
             self._state = policy.module.get_live_state(num_envs)
@@ -107,10 +106,10 @@ class Actor:
 
     def __call__(self, observation: Any) -> Any:
         """The environments' next actions."""
+        if self._state:  # stateful modules read (batch, time, ...)
+            observation = each_leaf(lambda x: x[:, None], observation)
         batch: dict[str, Any] = {Columns.OBS: convert_to_torch_tensor(observation)}
         if self._state:
-            # Stateful modules read (batch, time, ...).
-            batch[Columns.OBS] = tree.map_structure(lambda x: x[:, None], batch[Columns.OBS])
             batch[Columns.STATE_IN] = self._state
         with torch.inference_mode():
             output = self._module.forward_inference(batch)
@@ -123,9 +122,7 @@ class Actor:
                 )
                 action = distribution.to_deterministic().sample()
         action = convert_to_numpy(action)
-        if self._unsquash:
-            return unsquash_action(action, self._space)
-        return clip_action(action, self._space) if self._clip else action
+        return action if self._to_bounds is None else self._to_bounds(action)
 
 
 def play_through_rllib(

@@ -99,20 +99,16 @@ class BatchToEnv(ConnectorV2):
         clip_actions: bool = False,
         **kwargs: Any,
     ):
-        self._struct: Any = None
+        self._to_bounds: Callable[[Any], Any] | None = None
         self._get_actions = GetActions()
+        self._flags = normalize_actions, clip_actions
         kwargs |= {"normalize_actions": normalize_actions, "clip_actions": clip_actions}
         super().__init__(input_observation_space, input_action_space, **kwargs)
-        self._to_bounds: Callable[[Any, Any], Any] | None = None
-        if normalize_actions or clip_actions:
-            self._to_bounds = unsquash_action if normalize_actions else clip_action
 
     @override(ConnectorV2)
     def recompute_output_action_space(self, input_observation_space: Any, input_action_space: Any):
         """Actions keep their space."""
-        self._struct = get_base_struct_from_space(input_action_space)
-        if not any(isinstance(space, gym.spaces.Box) for space in tree.flatten(self._struct)):
-            self._to_bounds = None  # nothing has bounds
+        self._to_bounds = to_bounds(input_action_space, *self._flags)
         return input_action_space
 
     @override(ConnectorV2)
@@ -138,8 +134,7 @@ class BatchToEnv(ConnectorV2):
         )
         outputs = {name: each_leaf(_last_step, column) for name, column in outputs.items()}
         if self._to_bounds is not None:
-            actions = self._to_bounds(outputs[Columns.ACTIONS], self._struct)
-            outputs[Columns.ACTIONS_FOR_ENV] = actions
+            outputs[Columns.ACTIONS_FOR_ENV] = self._to_bounds(outputs[Columns.ACTIONS])
         return outputs
 
 
@@ -156,6 +151,22 @@ class AddSnapshots(ConnectorV2):
         ids = shared_data["memorized_map_structure"]
         batch[SNAPSHOTS] = {(id_,): [item] for id_, item in zip(ids, column, strict=True)}
         return batch
+
+
+def to_bounds(space: Any, normalize: bool, clip: bool) -> Callable[[Any], Any] | None:
+    """From a policy's actions (B, ...) to the environments'; None if they are the same.
+
+    Args:
+        space: Of the actions.
+        normalize: RLlib's `normalize_actions`.
+        clip: RLlib's `clip_actions`.
+    """
+    struct = get_base_struct_from_space(space)
+    has_bounds = any(isinstance(leaf, gym.spaces.Box) for leaf in tree.flatten(struct))
+    if not has_bounds or not (normalize or clip):
+        return None
+    put = unsquash_action if normalize else clip_action
+    return lambda actions: put(actions, struct)
 
 
 def _last_step(x: Tensor | np.ndarray) -> np.ndarray:
