@@ -1,13 +1,16 @@
 """RLlib callbacks that every training of this package's command carries."""
 
+import copy
 from math import nan
 from typing import Any
 
+import numpy as np
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.core import DEFAULT_MODULE_ID
 
 from rllib_elmur.experiments.certify import check_config, require_finite
-from rllib_elmur.experiments.closure import close
+from rllib_elmur.experiments.closure import Certificate, close
 from rllib_elmur.experiments.cluster import one_thread
 from rllib_elmur.experiments.environment import env_maker
 
@@ -82,12 +85,27 @@ class CertifyMemory(SuccessMetric):
             return
         if self._env is None:
             self._env = env_maker(algorithm.config.env)(dict(algorithm.config.env_config))
-        network, task = require_finite(algorithm.get_module(), self._env)
-        with one_thread():
-            found = close(network, task, self._MAX_STATES)
-        self._seconds += found.seconds
+        found = self._certify(algorithm)
         values = float(found.verdict == "proven"), found.states, found.gap, found.seconds
         result.update(zip(names, values, strict=True))
+
+    def _certify(self, algorithm: Any) -> Certificate:
+        """The certificate of the weights that the learner is left with.
+
+        An asynchronous algorithm does not update the module of its local env runner, and its
+        learner goes on for as long as it has batches.
+        """
+        module = copy.deepcopy(algorithm.get_module())
+        weights = algorithm.learner_group.get_weights()[DEFAULT_MODULE_ID]
+        while True:
+            module.set_state(weights)
+            network, task = require_finite(module, self._env)
+            with one_thread():
+                found = close(network, task, self._MAX_STATES)
+            self._seconds += found.seconds
+            before, weights = weights, algorithm.learner_group.get_weights()[DEFAULT_MODULE_ID]
+            if all(np.array_equal(weights[name], value) for name, value in before.items()):
+                return found
 
 
 def report_certified(config: AlgorithmConfig) -> None:

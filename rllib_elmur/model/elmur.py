@@ -79,7 +79,8 @@ class ELMUR(nn.Module):
             clock=state.clock + lengths,
             segment=packing.open_segment(tokens),
         )
-        return packing.unpack(self.final_norm(y), x.shape[1]), state
+        y = self._with_all_parameters(self.final_norm(y), packing)
+        return packing.unpack(y, x.shape[1]), state
 
     def absorb(self) -> list[tuple[TokenMaps, MemoryMaps]]:
         """What each layer derives from its weights; without gradient it is kept while they are."""
@@ -133,6 +134,18 @@ class ELMUR(nn.Module):
             if s + 1 < len(packing.active):  # what the last segment wrote is read by none
                 views.append(layer.view(entries[-1], memory_maps))
         return torch.cat(outputs), packing.pick(entries, queue.last[:, i])
+
+    def _with_all_parameters(self, y: Tensor, packing: Packing) -> Tensor:
+        """Lets outputs depend on what wrote, by nothing, where none of them does.
+
+        Learners side by side wait for the gradient of every parameter in every step; what is
+        written counts only if the batch holds a segment behind it.
+        """
+        if not torch.is_grad_enabled():
+            return y
+        if len(packing.active) > 1 and not self.config.detach_memory:
+            return y
+        return y + 0.0 * torch.stack([p.sum() for p in self.memory_parameters()]).sum()
 
     def _whole_segments(self, tokens: Tensor, maps: TokenMaps) -> SegmentInputs:
         """Tokens of whole segments (N, L, d) attend to each other: `gather` of `attend`."""

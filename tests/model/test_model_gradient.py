@@ -123,3 +123,15 @@ def test_gradient_flows_through_the_state_from_one_call_to_the_next():
     outputs = torch.cat([first, second], dim=1)
     cut = torch.autograd.grad((outputs * weight).sum(), list(model.parameters()))
     assert max(deviation(a, b) for a, b in zip(whole, cut, strict=True)) < 1e-9
+
+
+@pytest.mark.parametrize("detach_memory", [False, True])
+@pytest.mark.parametrize("norm_first", [False, True])
+@pytest.mark.parametrize("n_tokens", [1, 4, 7, 9])  # no segment, one, one and a part, more
+def test_every_parameter_has_a_gradient_whatever_the_batch_holds(
+    n_tokens, norm_first, detach_memory
+):
+    model = build(norm_first=norm_first, detach_memory=detach_memory, **SIZES)
+    outputs, _ = model(tokens(model, 2, n_tokens), state_at(model, [0, 8]))
+    outputs.sum().backward()
+    assert not [name for name, gradient in gradients(model).items() if gradient is None]
