@@ -206,4 +206,4 @@ class LiveBatch:
 
     def _index(self, integers: Sequence[int] | np.ndarray) -> Tensor:
         """Integers or flags of the host on the device."""
-        return torch.as_tensor(np.asarray(integers)).to(self.elmur.future.device)
+        return torch.from_numpy(np.asarray(integers)).to(self.elmur.future.device)

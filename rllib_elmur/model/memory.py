@@ -31,8 +31,8 @@ class Blend(nn.Module):
         return like.new_full(empty.shape, self.lru_blend).masked_fill_(empty, 1.0)
 
     def forward(self, update: Tensor, slot: Tensor, share: Tensor) -> Tensor:
-        """Blends (B, d) update and (B, d) slot content; `share` is (B, 1)."""
-        return torch.lerp(slot, update, share)
+        """Blends (B, d) update and (B, d) slot content, in its precision; `share` is (B, 1)."""
+        return torch.lerp(slot, update.to(slot.dtype), share.to(slot.dtype))
 
 
 class Rounding(nn.Module):
