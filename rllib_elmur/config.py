@@ -41,6 +41,9 @@ class ELMURConfig:
         low=2,
         high=127,
     )
+    memory_commitment: float = _option(
+        0.0, "Weight of the loss that pulls what is written to where it is rounded to.", low=0.0
+    )
     memory_lr_scale: float = _option(
         1.0, "Learning rate of what is written, as a share of the rest's; 0.1 is steadier.", low=0.0
     )
@@ -59,6 +62,11 @@ class ELMURConfig:
             raise ValueError(
                 f"n_heads={self.n_heads} does not divide d_model={self.d_model}; "
                 "d_model must be a multiple of n_heads."
+            )
+        if self.memory_commitment and self.memory_levels is None:
+            raise ValueError(
+                f"memory_commitment={self.memory_commitment} needs a rounded memory, and "
+                "memory_levels=None rounds nothing; memory_levels must be >= 2, such as 2."
             )
         if self.max_seq_len < 2 * self.segment_length:
             warnings.warn(

@@ -102,8 +102,8 @@ class ELMURLayer(nn.Module):
         self.memory_norm = nn.LayerNorm(d) if config.norm_first else None
         self.around = residual.around
         self.blend = Blend(config.lru_blend)
-        levels = config.memory_levels
-        self.rounding = nn.Identity() if levels is None else Rounding(levels)
+        levels, commitment = config.memory_levels, config.memory_commitment
+        self.rounding = nn.Identity() if levels is None else Rounding(levels, commitment)
         self.between_segments = Detach() if config.detach_memory else nn.Identity()
         # Both tracks; a ring of M slots of L tokens reaches back M * L steps.
         self.distance_bias = DistanceBias(heads, config.memory_slots * config.segment_length)

@@ -39,40 +39,53 @@ class Rounding(nn.Module):
     """Clamps to a grid of integers and rounds to it, with a straight-through gradient.
 
     A map of real vectors iterated for thousands of segments drifts to a fixed point; rounding
-    corrects small disturbances at each write, as in digital storage.
+    corrects small disturbances at each write, as in digital storage. A disturbance is small if it
+    does not carry a value over a boundary of the grid: the commitment loss of vector quantisation
+    (van den Oord et al. 2017, arXiv:1711.00937, equation 3) pulls values away from these.
 
     Args:
         levels: Number of values. Odd: the integers around 0 (3: -1, 0, 1). Even: the odd integers
             (2: -1, 1).
+        commitment: Weight beta of that loss, the mean squared distance of a call's values from what
+            they are rounded to. It is in the gradient alone, whatever the loss is.
     """
 
-    def __init__(self, levels: int):
+    def __init__(self, levels: int, commitment: float = 0.0):
         super().__init__()
         self.spacing = 1 if levels % 2 else 2
         self.high = (levels - 1) * self.spacing / 2
+        self.commitment = commitment
 
     def forward(self, x: Tensor) -> Tensor:
         """Rounds (..., d)."""
-        return _StraightThrough.apply(x, self.spacing, self.high)
+        return _StraightThrough.apply(x, self)
 
-
-class _StraightThrough(torch.autograd.Function):
-    """Clamping and rounding with the gradient of the clamping alone."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, spacing: int, high: float) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.high = high
-        clamped = x.clamp(-high, high)
-        if spacing == 1:
+    def nearest(self, x: Tensor) -> Tensor:
+        """The grid's nearest values."""
+        clamped = x.clamp(-self.high, self.high)
+        if self.spacing == 1:
             return clamped.round_()
         # An odd integer is the middle between two even ones.
         return clamped.div_(2).floor_().mul_(2).add_(1)
 
+
+class _StraightThrough(torch.autograd.Function):
+    """Clamping and rounding with the gradient of the clamping, and of the commitment loss."""
+
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        (x,) = ctx.saved_tensors
-        return gradients[0] * (x.abs() <= ctx.high), None, None
+    def forward(ctx: Any, x: Tensor, rounding: Rounding) -> Tensor:
+        ctx.rounding = rounding
+        ctx.save_for_backward(x)
+        return rounding.nearest(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (x,), rounding = ctx.saved_tensors, ctx.rounding
+        gradient = gradients[0] * (x.abs() <= rounding.high)
+        if rounding.commitment:
+            pull = 2 * rounding.commitment / x.numel()
+            gradient = gradient.add(x - rounding.nearest(x), alpha=pull)
+        return gradient, None
 
 
 class Detach(nn.Module):

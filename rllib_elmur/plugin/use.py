@@ -3,6 +3,7 @@
 from typing import Any, cast
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.impala import IMPALAConfig
 from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.tune.search.sample import Domain
@@ -62,6 +63,9 @@ def use_elmur(config: AlgorithmConfig, **options: Any) -> AlgorithmConfig:
         learner_class=learner_class,
         learner_connector=with_snapshots(config._learner_connector),
     )
+    if isinstance(config, IMPALAConfig):  # or APPO's
+        # While no remote env runner lives, RLlib samples here, and fails without an environment.
+        config.env_runners(create_env_on_local_worker=True)
     if config.env_runner_cls is None and not config.is_multi_agent:
         config.env_runners(env_runner_cls=ELMUREnvRunner)
     # A choice made with the enum, or after this call, stands.

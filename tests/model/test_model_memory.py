@@ -220,6 +220,17 @@ def test_the_gradient_goes_straight_through_the_rounding_inside_the_grid(levels)
     assert torch.equal(x.grad, weight * (x.detach().abs() <= high))
 
 
+@pytest.mark.parametrize("levels", [2, 3, 4, 5])
+def test_commitment_adds_the_gradient_of_the_distance_to_the_grid(levels):
+    x = torch.linspace(-6, 6, 50, dtype=torch.float64).view(5, 10).requires_grad_()
+    weight = torch.linspace(-1, 1, 10, dtype=torch.float64)
+    (Rounding(levels, commitment=0.3)(x) * weight).sum().backward()
+    combined, x.grad = x.grad, None
+    distance = (x - Rounding(levels)(x).detach()).square().mean()
+    ((Rounding(levels)(x) * weight).sum() + 0.3 * distance).backward()
+    assert deviation(combined, x.grad) < 1e-12
+
+
 @pytest.mark.parametrize("schedule", ["sequence", "step"])
 @pytest.mark.parametrize("levels", [2, 3, 4, 5])
 def test_a_written_slot_holds_values_of_the_grid_only(schedule, levels):
