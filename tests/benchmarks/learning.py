@@ -1,10 +1,12 @@
 """How soon and how steadily policies learn, and how long they remember: seeds against peers.
 
     python tests/benchmarks/learning.py tmaze --seeds 101 102 103 104 105
+    python tests/benchmarks/learning.py corrected --seeds 201 202 203 --policy None LSTM
+    python tests/benchmarks/learning.py endless --seeds 201 202 203
     python tests/benchmarks/learning.py cartpole --seeds 101 102 103
 
 Every row trains the shipped tuned example of its task (`tuned_examples/`) with another policy. The
-T-Maze's policies then play corridors they were never trained on. Prints a table; `--json FILE`
+mazes' policies then play what they were never trained on. Prints a table; `--json FILE`
 keeps it, and the learning curves, as data.
 """
 
@@ -30,10 +32,17 @@ STEPS = "num_env_steps_sampled_lifetime"
 SOLVED = 350  # mean return of an iteration on StatelessCartPole
 LENGTHS = [100, 1000, 10_000]
 CHECKPOINTS = 5  # the last ones, one per iteration
+PLAYED: dict[str, dict[str, Any]] = {
+    "tmaze": {"corridor_length": LENGTHS},
+    "corrected": {"corridor_length": LENGTHS},
+    "endless": {"junctions": 50},
+}
 LSTM = {"use_lstm": True, "lstm_cell_size": 64, "fcnet_hiddens": [64], "vf_share_layers": True}
 
 TASKS = {
     "tmaze": ("tmaze-ppo", "env_runners/success", 400_000),
+    "corrected": ("tmaze-corrected-ppo", "env_runners/success", 350_000),
+    "endless": ("tmaze-endless-ppo", "env_runners/success", 350_000),
     "cartpole": ("stateless-cartpole-ppo", "env_runners/episode_return_mean", 600_000),
 }
 
@@ -52,6 +61,8 @@ def variants(name: str) -> dict[str, dict[str, Any]]:
     def elmur(memory_levels: int | None) -> dict[str, Any]:
         spec = copy.deepcopy(config["rl_module_spec"])
         spec["model_config"]["memory_levels"] = memory_levels
+        if memory_levels is None:
+            spec["model_config"].pop("memory_commitment", None)
         return {"rl_module_spec": spec}
 
     # The LSTM gets the settings of its own example where there is one.
@@ -79,7 +90,7 @@ def run(task: str, policy: str, seeds: list[int], steps: int, folder: Path, cons
     options = TrainOptions(
         storage_path=folder,
         experiment_name="".join(c if c.isalnum() else "-" for c in f"{task} {policy}"),
-        checkpoint_freq=1 if task == "tmaze" else 0,
+        checkpoint_freq=1 if task in PLAYED else 0,
         keep_checkpoints_num=CHECKPOINTS,
     )
     (outcome,) = train(file, options, console)
@@ -115,19 +126,23 @@ def lowest_after(curve: Curve, level: float) -> float | None:
     return None if first is None else min(values[first:])
 
 
-def tmaze_row(curve, checkpoints, every_checkpoint: bool, console: Console) -> dict[str, Any]:
-    """The figures of one seed on the T-Maze."""
+def maze_row(
+    task: str, curve: Curve, checkpoints: list[Path], every_checkpoint: bool, console: Console
+) -> dict[str, Any]:
+    """The figures of one seed on a maze."""
     chosen = checkpoints if every_checkpoint else checkpoints[-1:]
-    options = EvaluateOptions(env_config={"corridor_length": LENGTHS}, episodes=32)
-    rows = evaluate(chosen, options, console)
+    played = PLAYED[task]
+    rows = evaluate(chosen, EvaluateOptions(env_config=played, episodes=32), console)
+    ((what, values),) = played.items()
+    values = values if isinstance(values, list) else [values]
     successes = [row.success for row in rows]
-    per_checkpoint = [successes[i : i + len(LENGTHS)] for i in range(0, len(rows), len(LENGTHS))]
+    per_checkpoint = [successes[i : i + len(values)] for i in range(0, len(rows), len(values))]
     steps, seconds = time_to(curve, 0.99, window=5)
     return {
         "steps to 0.99": steps,
         "seconds to 0.99": seconds,
         "lowest after 0.97": lowest_after(curve, 0.97),
-        **dict(zip((f"success at {n}" for n in LENGTHS), per_checkpoint[-1], strict=True)),
+        **dict(zip((f"{what} {value:,}" for value in values), per_checkpoint[-1], strict=True)),
         "last checkpoints": per_checkpoint,
     }
 
@@ -163,8 +178,9 @@ def main() -> None:
         )
         table = Table(title=f"{arguments.task}: {policy}")
         for seed, (curve, checkpoints) in runs.items():
-            if arguments.task == "tmaze":
-                row = tmaze_row(curve, checkpoints, "=None" not in policy, console)
+            if arguments.task in PLAYED:
+                every = arguments.task == "tmaze" and "=None" not in policy
+                row = maze_row(arguments.task, curve, checkpoints, every, console)
             else:
                 row = cartpole_row(curve)
             shown = {k: v for k, v in row.items() if k != "last checkpoints"}
@@ -176,7 +192,7 @@ def main() -> None:
             if arguments.json:
                 arguments.json.write_text(json.dumps(data, indent=1))
         console.print(table)
-        if arguments.task == "tmaze":
+        if arguments.task in PLAYED:
             for seed, figures in data[policy].items():
                 console.print(f"seed {seed}, last checkpoints: {figures['last checkpoints']}")
 
