@@ -36,6 +36,23 @@ def test_the_t_maze_is_learned_on_short_corridors_and_proven_for_all(tmp_path):
     ] * 4
 
 
+@pytest.mark.parametrize(
+    ("name", "played"),
+    [
+        ("tmaze-corrected-ppo", {"corridor_length": 10_000}),
+        ("tmaze-endless-ppo", {"junctions": 50}),
+    ],
+)
+def test_a_memory_that_is_overwritten_is_proven_for_any_number_of_times(name, played, tmp_path):
+    checkpoint, rows = train_example(name, tmp_path)
+    assert float(rows[-1]["certified"]) == 1
+    assert certify(checkpoint)[0].verdict == "proven"
+    (row,) = evaluate(
+        [checkpoint], EvaluateOptions(env_config=played, episodes=64), Console(quiet=True)
+    )
+    assert row.success == 1.0
+
+
 def test_what_was_learned_stays(tmp_path):
     stop = {"num_env_steps_sampled_lifetime": 400_000}
     checkpoint, rows = train_example("tmaze-ppo", tmp_path, stop=stop)
