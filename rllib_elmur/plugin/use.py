@@ -24,7 +24,8 @@ def use_elmur(config: AlgorithmConfig, **options: Any) -> AlgorithmConfig:
     they are asked for, the env runner and the learner connector of the sparse state (see
     `plugin.connectors`; a config with an env runner of its own or of several agents keeps RLlib's
     way), the vector form of this package's environments, and, unless the config has a learner of
-    its own, a learner that leaves the memory's code in peace (see `plugin.learner`).
+    its own, a learner that leaves the memory's code in peace (see `plugin.learner`). IMPALA and
+    APPO get an environment in the driver: RLlib samples there while no remote env runner lives.
 
     Args:
         config: A config of an algorithm that learns a value function on whole sequences (PPO and
