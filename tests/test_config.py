@@ -21,7 +21,7 @@ OUT_OF_RANGE = [
     ),
     *(
         (name, value, "a number >= 0.0")
-        for name in ("memory_init_std", "memory_lr_scale")
+        for name in ("memory_init_std", "memory_lr_scale", "memory_commitment")
         for value in (-0.1, float("nan"), "0.1", None)
     ),
     *(
@@ -53,6 +53,12 @@ def test_every_option_has_a_sentence_and_every_range_is_tested():
     for name in untested:
         with pytest.raises(ValueError, match=rf"^{name}='yes': must be a bool"):
             ELMURConfig(**{name: "yes"})
+
+
+def test_commitment_needs_something_to_commit_to():
+    with pytest.raises(ValueError, match=r"memory_commitment=0.1 .*memory_levels must be >= 2"):
+        ELMURConfig(memory_commitment=0.1)
+    assert ELMURConfig(memory_commitment=0.1, memory_levels=2).memory_commitment == 0.1
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,8 @@ def use_elmur(config: AlgorithmConfig, **options: Any) -> AlgorithmConfig:
     if elmur.memory_lr_scale != 1 and not scales_memory(learner_class):
         raise ValueError(
             f"memory_lr_scale={elmur.memory_lr_scale}: {learner_class.__name__} trains all "
-            "parameters at one rate. Allowed with it is 1.0; PPO's, IMPALA's, APPO's know others."
+            "parameters at one rate. Allowed with it is 1.0; the learners of PPO, IMPALA "
+            "and APPO know others."
         )
     config.learners(
         learner_class=learner_class,

@@ -68,5 +68,5 @@ def test_the_kl_coefficient_rises_and_does_not_fall_below_its_first_value(algo):
 
 
 def test_a_learner_that_has_one_rate_says_so():
-    with pytest.raises(ValueError, match=r"memory_lr_scale=0.1: BC.*Allowed with it is 1.0"):
+    with pytest.raises(ValueError, match=r"memory_lr_scale=0.1: MARWIL.*Allowed with it is 1.0"):
         rllib_elmur.use_elmur(BCConfig(), memory_lr_scale=0.1)
