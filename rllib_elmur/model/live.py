@@ -34,12 +34,13 @@ class LiveBatch:
     @torch.inference_mode()
     def __init__(self, elmur: ELMUR, state: State):
         c, n_rows, like = elmur.config, len(state.clock), state.segment
-        self.elmur, self._length, self._slots = elmur, c.segment_length, c.memory_slots
+        self.elmur, self._length = elmur, c.segment_length
         # The integers that steer are the host's: no step waits for a device to tell them.
         self.clock = state.clock.numpy(force=True).copy()
         self._anchors = state.anchors.transpose(0, 1).numpy(force=True).copy()  # (n, B, M)
         token = np.arange(self._length)
-        self._age = (token[:, None] - token) % self._length  # (L, L), of a ring's entries by place
+        # How old a ring's entries are, by place, (L, L).
+        self._age = elmur.layers[0].self_attention.age.numpy(force=True)
         # How far back a row of some phase must not look: (places, phases, places of keys, 1).
         hidden = torch.from_numpy(self._age[:, None] > token[:, None])[..., None]
         self._hidden = like.new_zeros(hidden.shape).masked_fill_(hidden.to(like.device), -torch.inf)

@@ -97,11 +97,12 @@ class _Bootstrapping(IMPALATorchLearner):
         )
 
 
-# RLlib's own classes disagree about the signature of `remove_module`.
+# RLlib's IMPALALearner and TorchLearner disagree about the signature of `remove_module`.
 class StableIMPALATorchLearner(_StableAdam, _Bootstrapping):  # ty: ignore[incompatible-method-override]
     """IMPALA's learner with both."""
 
 
+# RLlib's APPOLearner and TorchLearner disagree about it as well.
 class StableAPPOTorchLearner(  # ty: ignore[incompatible-method-override]
     _StableAdam, _Bootstrapping, APPOTorchLearner
 ):
