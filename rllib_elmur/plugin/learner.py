@@ -1,6 +1,6 @@
 """Learners whose Adam leaves a memory's code in peace."""
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from ray.rllib.algorithms.appo.torch.appo_torch_learner import APPOTorchLearner
@@ -11,7 +11,6 @@ from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.typing import ModuleID
-from torch import Tensor
 
 from rllib_elmur.plugin.module import ELMURTorchRLModule
 
@@ -55,8 +54,8 @@ class _StableAdam(TorchLearner):
             group["lr"] = lr * group.get(_SCALE, 1.0)
 
 
-class StablePPOTorchLearner(_StableAdam, PPOTorchLearner):
-    """PPO's learner, with a KL coefficient that does not vanish.
+class _LastingKL(TorchLearner):
+    """A KL coefficient that does not vanish.
 
     Of a solved task, advantages are the errors of the value function. Where it hopes for too much,
     all right actions look wrong: their probability falls until PPO's clip silences their gradient,
@@ -65,10 +64,17 @@ class StablePPOTorchLearner(_StableAdam, PPOTorchLearner):
     gone to zero by then; here it does not fall below the config's `kl_coeff`.
     """
 
-    @override(PPOTorchLearner)
-    def _update_module_kl_coeff(self, *, module_id: ModuleID, config: Any, kl_loss: float) -> None:
-        super()._update_module_kl_coeff(module_id=module_id, config=config, kl_loss=kl_loss)
-        cast("Tensor", self.curr_kl_coeffs_per_module[module_id]).clamp_(min=config.kl_coeff)
+    curr_kl_coeffs_per_module: Any
+
+    def _update_module_kl_coeff(self, *, module_id: ModuleID, config: Any, **kwargs: Any) -> None:
+        super()._update_module_kl_coeff(  # ty: ignore[missing-attribute]
+            module_id=module_id, config=config, **kwargs
+        )
+        self.curr_kl_coeffs_per_module[module_id].clamp_(min=config.kl_coeff)
+
+
+class StablePPOTorchLearner(_StableAdam, _LastingKL, PPOTorchLearner):
+    """PPO's learner with both."""
 
 
 class _Bootstrapping(IMPALATorchLearner):
@@ -104,9 +110,9 @@ class StableIMPALATorchLearner(_StableAdam, _Bootstrapping):  # ty: ignore[incom
 
 # RLlib's APPOLearner and TorchLearner disagree about it as well.
 class StableAPPOTorchLearner(  # ty: ignore[incompatible-method-override]
-    _StableAdam, _Bootstrapping, APPOTorchLearner
+    _StableAdam, _LastingKL, _Bootstrapping, APPOTorchLearner
 ):
-    """APPO's learner with both."""
+    """APPO's learner with all three."""
 
 
 _STABLE: dict[type[Learner], type[Learner]] = {

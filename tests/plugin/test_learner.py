@@ -4,6 +4,8 @@ import pytest
 import torch
 from plugin_helpers import SMALL, learner_module, ppo
 from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.appo import APPOConfig
+from ray.rllib.algorithms.appo.torch.appo_torch_learner import APPOTorchLearner
 from ray.rllib.algorithms.bc import BCConfig
 
 import rllib_elmur
@@ -65,6 +67,23 @@ def test_the_kl_coefficient_rises_and_does_not_fall_below_its_first_value(algo):
     assert [coefficient(0.0), coefficient(1.0)] == pytest.approx([first, 1.5 * first])
     assert [coefficient(0.0), coefficient(0.0)] == pytest.approx([first, first])
     assert isinstance(learner.curr_kl_coeffs_per_module["default_policy"], torch.Tensor)
+
+
+@pytest.mark.parametrize("learner", [None, APPOTorchLearner])
+def test_appos_kl_coefficient_falls_with_rllibs_learner_alone(learner, ray_is_quiet):
+    config = APPOConfig().environment("rllib_elmur/TMazePassive-v0")
+    config.env_runners(num_env_runners=0, rollout_fragment_length=10)
+    config.training(train_batch_size_per_learner=20, lr=0.0, use_kl_loss=True, kl_coeff=0.4)
+    config.reporting(min_time_s_per_iteration=0).debugging(log_level="ERROR")
+    rllib_elmur.use_elmur(config, **SMALL).learners(num_learners=0)
+    if learner is not None:
+        config.learners(learner_class=learner)
+    algo = config.build_algo()
+    for _ in range(10):  # without a learning rate the divergence stays at zero
+        algo.train()
+    coefficient = float(learner_of(algo).curr_kl_coeffs_per_module["default_policy"])
+    assert coefficient == pytest.approx(0.4) if learner is None else coefficient < 0.2
+    algo.stop()
 
 
 def test_a_learner_that_has_one_rate_says_so():
