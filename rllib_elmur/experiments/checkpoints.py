@@ -1,5 +1,6 @@
 """Reads from an algorithm's checkpoint what acting needs, without building the algorithm."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ class Policy:
 
 
 def find(path: Path) -> Path:
-    """The checkpoint at a path: itself, or the newest one of a folder of results.
+    """The checkpoint at a path: itself, or the newest whole one of a folder of results.
 
     Raises:
         UserError: If there is none.
@@ -57,10 +58,31 @@ def find(path: Path) -> Path:
         raise UserError(f"{path}: no such checkpoint.")
     if (full / _MODULES).is_dir():
         return full
-    below = [folder for folder in full.glob("**/checkpoint_*") if (folder / _MODULES).is_dir()]
+    below = [folder for folder in full.glob("**/checkpoint_*") if _is_whole(folder)]
     if not below:
-        raise UserError(f"{path}: not a checkpoint of an RLlib algorithm, and holds none.")
+        raise UserError(f"{path}: not a checkpoint of an RLlib algorithm, and holds no whole one.")
     return max(below, key=lambda folder: folder.stat().st_mtime)
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether no file of a checkpoint is missing or cut short.
+
+    A training that was killed, or whose disk was full, leaves the last one as far as it came. Each
+    component's metadata name the pickles beside them, and a pickle ends with a full stop.
+    """
+    components = [checkpoint / "env_runner", *(checkpoint / part for part in _MODULES.parents)]
+    modules = checkpoint / _MODULES
+    try:
+        for folder in {*components, modules, *filter(Path.is_dir, modules.iterdir())}:
+            name = "rllib_checkpoint.json" if folder == checkpoint else "metadata.json"
+            metadata = json.loads((folder / name).read_text())
+            [state] = folder.glob(f"{metadata['state_file']}.*")
+            for file in (state, folder / metadata["class_and_ctor_args_file"]):
+                if not file.read_bytes().endswith(b"."):
+                    return False
+    except (OSError, ValueError, KeyError):
+        return False
+    return True
 
 
 def load(checkpoint: Path) -> Policy:

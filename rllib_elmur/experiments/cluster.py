@@ -65,6 +65,8 @@ def started(
     """
     # Ctrl-C belongs to the progress callback, which lets trials save first.
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    # What `--resume` finds after a power cut is at most a second old; Tune would wait ten.
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")
     # Workers import by path what the file names, from where this process would.
     ours_first = [
         path for path in sys.path if path and not path.startswith((sys.prefix, sys.base_prefix))

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from ray import tune
 from rich.console import Console
 
-from rllib_elmur.experiments import cluster, schema
+from rllib_elmur.experiments import checkpoints, cluster, schema
 from rllib_elmur.experiments.callbacks import RestoreFrom, report_certified
 from rllib_elmur.experiments.options import TrainOptions
 from rllib_elmur.experiments.problems import UserError
@@ -85,7 +86,7 @@ def _resume_command(file: Path, storage: Path, name: str, options: TrainOptions)
 
 def _apply(options: TrainOptions, experiment: schema.Experiment) -> None:
     """Lets the command line's options take precedence over the file's."""
-    checkpoints = experiment.checkpoints
+    kept = experiment.checkpoints
     if not options.ray_address:
         for trial in experiment.trials:
             # On a cluster a lost node is business as usual; on one machine a runner dies of an
@@ -97,12 +98,12 @@ def _apply(options: TrainOptions, experiment: schema.Experiment) -> None:
         for trial in experiment.trials:
             report_certified(trial.config)
     if options.checkpoint_freq is not None:
-        checkpoints.checkpoint_frequency = options.checkpoint_freq
-        checkpoints.num_to_keep = None
+        kept.checkpoint_frequency = options.checkpoint_freq
+        kept.num_to_keep = None
     if options.checkpoint_at_end is not None:
-        checkpoints.checkpoint_at_end = options.checkpoint_at_end
+        kept.checkpoint_at_end = options.checkpoint_at_end
     if options.keep_checkpoints_num is not None:
-        checkpoints.num_to_keep = options.keep_checkpoints_num
+        kept.num_to_keep = options.keep_checkpoints_num
     if options.restore is not None:
         path = options.restore.expanduser().resolve()
         if not (path / "rllib_checkpoint.json").is_file():
@@ -169,6 +170,9 @@ def _run(
         results = tuner.fit()
     except KeyboardInterrupt:
         progress.interrupted = True
+    except (OSError, EOFError, ValueError) as error:
+        # Tune's own files: it keeps them, and the error of a trial, in the folder.
+        raise UserError(_unusable(folder, error)) from error
     else:
         outcome.checkpoints = [
             _checkpoint(result, experiment.checkpoints) for result in results if result.checkpoint
@@ -181,6 +185,17 @@ def _run(
     return outcome
 
 
+def _unusable(folder: Path, error: Exception) -> str:
+    """What to do where Tune cannot write or read its files."""
+    free = shutil.disk_usage(folder).free
+    what = f"{folder}: {type(error).__name__}: {error} ({free:,} bytes are free there)."
+    try:
+        newest = checkpoints.find(folder)
+    except UserError:
+        return f"{what} It holds no whole checkpoint."
+    return f"{what} The newest whole checkpoint is {newest}; --restore {newest} begins with it."
+
+
 def _trial_name(trial: Any) -> str:
     return f"{trial.trainable_name}_{trial.trial_id.rsplit('_', 1)[-1]}"
 
@@ -191,7 +206,17 @@ def _folder_to_resume(storage: Path, name: str | None, experiment: str) -> Path:
     found = [path.parent for path in storage.glob(f"{pattern}/tuner.pkl")]
     if not found:
         raise UserError(f"--resume: no experiment {pattern!r} in {storage}.")
-    return max(found, key=lambda path: path.stat().st_mtime)
+    folder = max(found, key=lambda path: path.stat().st_mtime)
+    for path in sorted(folder.glob("experiment_state-*.json"), reverse=True):
+        # Tune takes the newest one, and waits for ever for the trials of one that is cut short.
+        try:
+            json.loads(path.read_text())
+            break
+        except ValueError:
+            path.rename(path.with_suffix(".broken"))
+    else:
+        raise UserError(_unusable(folder, ValueError("no whole experiment_state-*.json")))
+    return folder
 
 
 def _summary(experiment: schema.Experiment) -> str:

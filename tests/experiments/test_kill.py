@@ -1,0 +1,105 @@
+"""A training that was killed goes on from its last checkpoint; a full disk costs no earlier one."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rllib_elmur.experiments.checkpoints import find
+
+STOP = ("--stop", '{"training_iteration": 1000}')
+OPTIONS = ("--ray-num-cpus", "1", "--experiment-name", "maze", "--checkpoint-freq", "1")
+
+
+def start(*arguments):
+    command = [sys.executable, "-m", "rllib_elmur", "train", "file", *map(str, arguments)]
+    return subprocess.Popen(
+        [*command, *OPTIONS],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+
+
+def iterations(trial: Path):
+    """Of each result: the iteration, the env steps until then."""
+    rows = map(json.loads, (trial / "result.json").read_text().splitlines())
+    return [(row["training_iteration"], row["num_env_steps_sampled_lifetime"]) for row in rows]
+
+
+def test_training_goes_on_after_its_driver_was_killed(small, tmp_path):
+    process = start(small, "--storage-path", tmp_path, *STOP)
+    states, deadline = [], time.monotonic() + 120
+    while time.monotonic() < deadline:
+        states = list(tmp_path.glob("maze/experiment_state-*.json"))
+        if states and "checkpoint_000001" in states[0].read_text():
+            break
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    [trial] = tmp_path.glob("maze/PPO_*")
+    done = iterations(trial)
+    # Killed in the midst of writing the next one.
+    half = trial / f"checkpoint_{done[-1][0] + 1:06}"
+    shutil.copytree(trial / "checkpoint_000001", half)
+    (half / "learner_group" / "learner" / "state.pkl").write_bytes(b"\x80")
+    assert find(tmp_path / "maze") != half
+
+    last = done[-1][0] + 3
+    stop = ("--stop", json.dumps({"training_iteration": last}))
+    process = start(small, "--storage-path", tmp_path, *stop, "--resume")
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    resumed = iterations(trial)[len(done) :]
+    assert [i for i, _ in resumed] == list(range(resumed[0][0], last + 1))
+    # It was at least at the second one, and env steps are counted from there.
+    assert 3 <= resumed[0][0] <= done[-1][0] + 1
+    before = dict(done)[resumed[0][0] - 1]
+    assert [steps for _, steps in resumed] == [before + 200 * (k + 1) for k in range(len(resumed))]
+
+
+def test_resuming_what_was_cut_short_names_the_checkpoint_to_begin_with(small, tmp_path):
+    process = start(small, "--storage-path", tmp_path, "--stop", '{"training_iteration": 2}')
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    [state] = tmp_path.glob("maze/experiment_state-*.json")
+    state.write_text(state.read_text()[:1000])
+    process = start(small, "--storage-path", tmp_path, *STOP, "--resume")
+    output, _ = process.communicate()
+    [newest] = tmp_path.glob("maze/*/checkpoint_000001")
+    assert process.returncode == 1 and f"--restore {newest}" in output, output
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder with room for a checkpoint or two."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a small disk")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_leaves_the_earlier_checkpoint(small, small_disk):
+    process = start(small, "--storage-path", small_disk, *STOP)
+    output, _ = process.communicate()
+    assert process.returncode == 1, output
+    newest = find(small_disk)
+    assert f"--restore {newest}" in output or "No space left" in output, output
+    assert len(list(newest.parent.glob("checkpoint_*"))) > 1  # it is not the one that failed
+    process = start(
+        *(small, "--restore", newest, "--storage-path", small.parent / "other"),
+        *("--stop", '{"training_iteration": 1}'),
+    )
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
