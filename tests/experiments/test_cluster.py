@@ -33,7 +33,9 @@ def test_training_survives_the_loss_of_a_node(cluster, algorithm, tmp_path):
     file = tmp_path / "small.yaml"
     text = SMALL.replace("num_env_runners: 0", RUNNERS)
     if algorithm == "IMPALA":
-        text = text.replace("PPO", "IMPALA").replace("    minibatch_size: 100\n    num_epochs: 1\n", "")
+        text = text.replace("PPO", "IMPALA").replace(
+            "    minibatch_size: 100\n    num_epochs: 1\n", ""
+        )
     file.write_text(text)
     command = [sys.executable, "-m", "rllib_elmur", "train", "file", str(file)]
     options = ["--storage-path", str(tmp_path), "--ray-address", cluster.address]
