@@ -47,6 +47,9 @@ class ELMURConfig:
     memory_lr_scale: float = _option(
         1.0, "Learning rate of what is written, as a share of the rest's; 0.1 is steadier.", low=0.0
     )
+    weight_decay: float = _option(
+        0.0, "Decoupled weight decay (AdamW), per step and learning rate.", low=0.0
+    )
     detach_memory: bool = _option(
         False, "Stop the gradient between segments, as the paper's authors do."
     )

@@ -21,7 +21,7 @@ OUT_OF_RANGE = [
     ),
     *(
         (name, value, "a number >= 0.0")
-        for name in ("memory_init_std", "memory_lr_scale", "memory_commitment")
+        for name in ("memory_init_std", "memory_lr_scale", "memory_commitment", "weight_decay")
         for value in (-0.1, float("nan"), "0.1", None)
     ),
     *(

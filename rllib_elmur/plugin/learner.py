@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from ray.rllib.algorithms.appo.appo import LEARNER_RESULTS_CURR_KL_COEFF_KEY
 from ray.rllib.algorithms.appo.torch.appo_torch_learner import APPOTorchLearner
 from ray.rllib.algorithms.impala.torch.impala_torch_learner import IMPALATorchLearner
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
@@ -21,7 +22,7 @@ _SCALE = "lr_scale"
 
 
 class _StableAdam(TorchLearner):
-    """Adam with a larger epsilon and the memory's own rate; else the algorithm's own learner.
+    """Adam with a larger epsilon and ELMUR's options; else the algorithm's own learner.
 
     One update of PPO may flip 10 to 30 of the 64 signs that a slot holds, and now and then all that
     told two hints apart. With `memory_lr_scale` 0.1 it is a few: what reads can follow what writes.
@@ -33,16 +34,18 @@ class _StableAdam(TorchLearner):
         module = self.module[module_id].unwrapped()
         parameters = self.get_parameters(self.module[module_id])
         groups: list[dict[str, Any]] = [{"params": parameters}]
+        decay = 0.0
         if isinstance(module, ELMURTorchRLModule):
             elmur = module.network.elmur
             memory, scale = elmur.memory_parameters(), elmur.config.memory_lr_scale
+            decay = elmur.config.weight_decay
             slow = [p for p in parameters if any(p is m for m in memory)]
             fast = [p for p in parameters if all(p is not m for m in memory)]
             groups = [{"params": fast}, {"params": slow, _SCALE: scale}]
         self.register_optimizer(
             module_id=module_id,
             # One kernel for all parameters of a group: there are many small ones.
-            optimizer=torch.optim.Adam(groups, eps=ADAM_EPSILON, fused=True),
+            optimizer=torch.optim.AdamW(groups, eps=ADAM_EPSILON, weight_decay=decay, fused=True),
             params=parameters,
             lr_or_lr_schedule=config.lr,
         )
@@ -70,7 +73,9 @@ class _LastingKL(TorchLearner):
         super()._update_module_kl_coeff(  # ty: ignore[missing-attribute]
             module_id=module_id, config=config, **kwargs
         )
-        self.curr_kl_coeffs_per_module[module_id].clamp_(min=config.kl_coeff)
+        coefficient = self.curr_kl_coeffs_per_module[module_id].clamp_(min=config.kl_coeff)
+        key = module_id, LEARNER_RESULTS_CURR_KL_COEFF_KEY
+        self.metrics.log_value(key, coefficient.item(), window=1)
 
 
 class StablePPOTorchLearner(_StableAdam, _LastingKL, PPOTorchLearner):
@@ -127,6 +132,6 @@ def stable_learner(learner_class: type[Learner]) -> type[Learner]:
     return _STABLE.get(learner_class, learner_class)
 
 
-def scales_memory(learner_class: type[Learner]) -> bool:
-    """Whether a learner knows `memory_lr_scale`."""
+def is_stable(learner_class: type[Learner]) -> bool:
+    """Whether a learner knows `memory_lr_scale` and `weight_decay`."""
     return issubclass(learner_class, _StableAdam)

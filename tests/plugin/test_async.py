@@ -1,5 +1,7 @@
 """IMPALA and APPO: their learners bootstrap, their modules train, whatever lies in between."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -25,7 +27,9 @@ CONFIGS = {"IMPALA": IMPALAConfig, "APPO": APPOConfig}
 RLLIBS = {"IMPALA": IMPALATorchLearner, "APPO": APPOTorchLearner}
 
 
+MAZE = "rllib_elmur/TMazePassive-v0"
 LENGTHS = {"lengths": [3, 17]}
+LOCAL = {"num_learners": 0}
 
 
 class Unrewarded(RandomEnv):
@@ -36,15 +40,20 @@ class Unrewarded(RandomEnv):
         return observation, 0.0, False, False, {}
 
 
-def build(name, env=RandomEnv, env_config=LENGTHS, n_runners=0, learner=None, **training):
+def build(
+    name, env=RandomEnv, env_config=LENGTHS, n_runners=0, learner=None, learners=LOCAL, **training
+):
     config = (
         CONFIGS[name]()
         .environment(env, env_config=env_config)
         .env_runners(
-            num_env_runners=n_runners, num_envs_per_env_runner=2, rollout_fragment_length=10
+            num_env_runners=n_runners,
+            num_envs_per_env_runner=2,
+            rollout_fragment_length=10,
+            num_cpus_per_env_runner=0,
         )
-        .learners(num_learners=0)
-        .training(train_batch_size_per_learner=40, lr=1e-3, **training)
+        .learners(num_cpus_per_learner=0, **learners)
+        .training(**{"train_batch_size_per_learner": 40, "lr": 1e-3, **training})
         .reporting(min_time_s_per_iteration=0, min_sample_timesteps_per_iteration=40)
         .debugging(seed=0, log_level="ERROR")
     )
@@ -90,7 +99,7 @@ def test_a_fragment_is_worth_what_comes_after_it(name, n_steps, ray_is_quiet):
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("n_runners", [0, 1])
 def test_every_parameter_trains(name, n_runners, ray_is_quiet):
-    algo = build(name, "rllib_elmur/TMazePassive-v0", {}, n_runners)
+    algo = build(name, MAZE, {}, n_runners)
     before = weights(learner_module(algo))
     steps = 0
     for _ in range(60):
@@ -102,6 +111,42 @@ def test_every_parameter_trains(name, n_runners, ray_is_quiet):
             break
     assert steps >= 200
     assert not [n for n in unmoved(before, weights(learner_module(algo))) if "target" not in n]
+    algo.stop()
+
+
+@pytest.mark.parametrize(
+    ("learners", "training"),
+    [
+        ({"num_learners": 0}, {"use_circular_buffer": False}),
+        ({"num_learners": 1, "num_aggregator_actors_per_learner": 1}, {}),
+        ({"num_learners": 2, "num_aggregator_actors_per_learner": 1}, {}),
+    ],
+    ids=["local", "aggregator", "two learners"],
+)
+def test_what_runners_did_is_what_learners_compute(learners, training, ray_is_quiet):
+    # Without a learning rate all policies are the same one, on whatever way a batch comes.
+    algo = build(
+        "APPO", MAZE, {"corridor_length": [1, 9]}, 2, learners=learners, **training, lr=0.0
+    )
+    state = algo.learner_group.get_weights()[DEFAULT_MODULE_ID]
+    generator = np.random.default_rng(0)
+    state = {
+        name: value + 0.3 * generator.standard_normal(value.shape).astype(np.float32)
+        for name, value in state.items()
+        if not name.startswith("target_network")
+    }
+    algo.learner_group.foreach_learner(
+        lambda learner, state=state: learner.module[DEFAULT_MODULE_ID].unwrapped().set_state(state)
+    )
+    algo.env_runner_group.sync_weights(from_worker_or_learner_group=algo.learner_group)
+    ratios, deadline = [], time.monotonic() + 120
+    while len(ratios) < 12 and time.monotonic() < deadline:
+        result = algo.train().get("learners", {}).get(DEFAULT_MODULE_ID, {})
+        if "mean_IS" in result:
+            ratios.append((result["mean_IS"], result["var_IS"]))
+    assert len(ratios) == 12
+    # The first ones are of weights that were replaced.
+    assert np.allclose(ratios[6:], [1.0, 0.0], atol=1e-5), ratios
     algo.stop()
 
 
