@@ -67,6 +67,7 @@ def config_of(
     # Not an attribute's own name, and `update_from_dict` would set it as a new one.
     by_method = {key: settings.pop(key) for key in _BY_METHOD if key in settings}
     config = default.copy(copy_frozen=False)
+    config.restart_failed_env_runners = None  # left to where it will train, unless the file says
     try:
         config.update_from_dict(settings)
         for key, value in by_method.items():

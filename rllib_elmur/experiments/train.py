@@ -87,11 +87,11 @@ def _resume_command(file: Path, storage: Path, name: str, options: TrainOptions)
 def _apply(options: TrainOptions, experiment: schema.Experiment) -> None:
     """Lets the command line's options take precedence over the file's."""
     kept = experiment.checkpoints
-    if not options.ray_address:
-        for trial in experiment.trials:
+    for trial in experiment.trials:
+        if trial.config.restart_failed_env_runners is None:
             # On a cluster a lost node is business as usual; on one machine a runner dies of an
             # error in the environment or the module, again and again if it is restarted.
-            trial.config.restart_failed_env_runners = False
+            trial.config.restart_failed_env_runners = bool(options.ray_address)
     if options.stop is not None:
         experiment.stop = schema.check_stop(options.stop, "--stop")
     if "certified" in experiment.stop:

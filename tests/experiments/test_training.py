@@ -7,7 +7,37 @@ import pytest
 import ray
 from small_training import SMALL
 
+from rllib_elmur.experiments.options import TrainOptions
 from rllib_elmur.experiments.schema import load
+from rllib_elmur.experiments.train import _apply
+
+FAULTY = """
+import numpy as np
+from rllib_elmur.envs import TMazePassiveEnv
+
+class Faulty(TMazePassiveEnv):
+    def __init__(self, config):
+        super().__init__(corridor_length=3, slack=2.0)
+        self.mode, self.n = config["mode"], 0
+
+    def step(self, action):
+        observation, *rest = super().step(action)
+        self.n += 1
+        if self.n % 300 == 0:  # now and then
+            if self.mode == "raise":
+                raise RuntimeError("the door is stuck")
+            observation = np.full(4 if self.mode == "nan" else 7, np.nan, np.float32)
+        return observation, *rest
+"""
+FAULTY_TRAINING = """
+import ray.cloudpickle, faulty_env, rllib_elmur
+from ray.rllib.algorithms.ppo import PPOConfig
+ray.cloudpickle.register_pickle_by_value(faulty_env)
+config = PPOConfig().environment(faulty_env.Faulty, env_config={"mode": "MODE"})
+config.env_runners(num_env_runners=0).training(train_batch_size=400, minibatch_size=100)
+rllib_elmur.use_elmur(config, n_layers=1)
+stop = {'training_iteration': 2}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +88,18 @@ def test_a_search_may_stand_inside_the_model_options(small):
     assert sorted(widths) == [16, 16, 32, 32]
     assert len({config.lr for config in configs}) == 4
     assert [c.lr for c in configs] == [t.config.lr for t in load(small, 2)[0].trials]
+
+
+@pytest.mark.parametrize("said", [None, True, False])
+@pytest.mark.parametrize("address", [None, "auto"])
+def test_lost_runners_are_restarted_as_the_file_says_or_on_a_cluster(small, said, address):
+    if said is not None:
+        restart = f"restart_failed_env_runners: {str(said).lower()}"
+        small.write_text(SMALL.replace("    lr:", f"    {restart}\n    lr:"))
+    [experiment] = load(small)
+    _apply(TrainOptions(ray_address=address), experiment)
+    restarts = experiment.trials[0].config.restart_failed_env_runners
+    assert restarts is (address is not None if said is None else said)
 
 
 def test_training_prints_one_line_per_iteration_and_what_to_do_next(trained, results):
@@ -114,26 +156,21 @@ def test_training_begins_with_the_state_of_a_checkpoint(trained, results, small,
     assert json.loads(result.read_text())["num_env_steps_sampled_lifetime"] >= 600
 
 
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [
+        ("raise", "RuntimeError: the door is stuck"),
+        ("nan", "ValueError: observation contains nan"),
+        ("shape", "ValueError: Output array is the wrong shape"),
+    ],
+)
 def test_an_error_of_a_worker_reaches_the_user_without_a_traceback(
-    cluster, results, tmp_path, rllib
+    cluster, results, tmp_path, rllib, mode, message
 ):
-    (tmp_path / "broken_env.py").write_text(
-        "from rllib_elmur.envs import TMazePassiveEnv\n"
-        "class Broken(TMazePassiveEnv):\n"
-        "    def __init__(self, config):\n"
-        "        super().__init__(corridor_length=3)\n"
-        "    def step(self, action):\n"
-        "        raise RuntimeError('the door is stuck')\n"
-    )
-    file = tmp_path / "broken.py"
-    file.write_text(
-        "import ray.cloudpickle, broken_env\n"
-        "from ray.rllib.algorithms.ppo import PPOConfig\n"
-        "ray.cloudpickle.register_pickle_by_value(broken_env)\n"
-        "config = PPOConfig().environment(broken_env.Broken).env_runners(num_env_runners=0)\n"
-        "stop = {'training_iteration': 1}\n"
-    )
+    (tmp_path / "faulty_env.py").write_text(FAULTY)
+    file = tmp_path / "faulty.py"
+    file.write_text(FAULTY_TRAINING.replace("MODE", mode))
     code, output = rllib("train", "file", file, "--storage-path", results)
     assert code == 1
-    assert "PPO on Broken: RuntimeError: the door is stuck" in output
+    assert f"PPO on Faulty: {message}" in output
     assert "Traceback" not in output
