@@ -13,7 +13,10 @@ from rllib_elmur.experiments.examples import path_of
 pytestmark = pytest.mark.learning
 
 KILLS, EVERY, LIMIT = 5, 15_000, 400_000  # env steps
-RUNNERS = {"tmaze-ppo": {"num_env_runners": 2, "num_envs_per_env_runner": 8}}
+RUNNERS = {
+    "tmaze-ppo": {"num_env_runners": 2, "num_envs_per_env_runner": 8},
+    "tmaze-appo": {"num_env_runners": 2, "num_envs_per_env_runner": 2},
+}
 
 
 @pytest.mark.parametrize("name", RUNNERS)
