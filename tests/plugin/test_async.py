@@ -140,13 +140,13 @@ def test_what_runners_did_is_what_learners_compute(learners, training, ray_is_qu
     )
     algo.env_runner_group.sync_weights(from_worker_or_learner_group=algo.learner_group)
     ratios, deadline = [], time.monotonic() + 120
-    while len(ratios) < 12 and time.monotonic() < deadline:
+    while len(ratios) < 6 and time.monotonic() < deadline:
         result = algo.train().get("learners", {}).get(DEFAULT_MODULE_ID, {})
-        if "mean_IS" in result:
+        if np.isfinite(result.get("mean_IS", np.nan)):  # else no learner has reported
             ratios.append((result["mean_IS"], result["var_IS"]))
-    assert len(ratios) == 12
-    # The first ones are of weights that were replaced.
-    assert np.allclose(ratios[6:], [1.0, 0.0], atol=1e-5), ratios
+    assert len(ratios) == 6
+    # The first ones may be of weights that were replaced.
+    assert np.allclose(ratios[3:], [1.0, 0.0], atol=1e-5), ratios
     algo.stop()
 
 
