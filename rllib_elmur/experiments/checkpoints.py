@@ -60,7 +60,9 @@ def find(path: Path) -> Path:
         return full
     below = [folder for folder in full.glob("**/checkpoint_*") if _is_whole(folder)]
     if not below:
-        raise UserError(f"{path}: not a checkpoint of an RLlib algorithm, and holds no whole one.")
+        raise UserError(
+            f"{path}: not a checkpoint of an RLlib algorithm, and holds none that is whole."
+        )
     return max(below, key=lambda folder: folder.stat().st_mtime)
 
 

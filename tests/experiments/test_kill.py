@@ -44,7 +44,8 @@ def test_training_goes_on_after_its_driver_was_killed(small, tmp_path):
             break
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.wait()
+    process.stdout.close()  # Ray's own processes hold it open for a minute
     [trial] = tmp_path.glob("maze/PPO_*")
     done = iterations(trial)
     # Killed in the midst of writing the next one.
