@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -38,10 +37,12 @@ def iterations(trial: Path):
 
 def test_training_goes_on_after_its_driver_was_killed(small, tmp_path):
     process = start(small, "--storage-path", tmp_path, *STOP)
-    states, deadline = [], time.monotonic() + 120
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        states = list(tmp_path.glob("maze/experiment_state-*.json"))
-        if states and re.search(r"checkpoint_\d{6}", states[0].read_text()):
+        saved = list(tmp_path.glob("maze/*/checkpoint_000001"))
+        state = list(tmp_path.glob("maze/experiment_state-*.json"))
+        # Tune has written its state since that checkpoint.
+        if saved and state and state[0].stat().st_mtime > saved[0].stat().st_mtime + 0.5:
             break
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
@@ -63,8 +64,8 @@ def test_training_goes_on_after_its_driver_was_killed(small, tmp_path):
     assert process.returncode == 0, output
     resumed = iterations(trial)[len(done) :]
     assert [i for i, _ in resumed] == list(range(resumed[0][0], last + 1))
-    # From a checkpoint, and env steps are counted from there.
-    assert 2 <= resumed[0][0] <= done[-1][0] + 1
+    # At least from the second one, and env steps are counted from there.
+    assert 3 <= resumed[0][0] <= done[-1][0] + 1
     before = dict(done)[resumed[0][0] - 1]
     assert [steps for _, steps in resumed] == [before + 200 * (k + 1) for k in range(len(resumed))]
 
