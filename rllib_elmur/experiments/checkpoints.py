@@ -58,12 +58,13 @@ def find(path: Path) -> Path:
         raise UserError(f"{path}: no such checkpoint.")
     if (full / _MODULES).is_dir():
         return full
-    below = [folder for folder in full.glob("**/checkpoint_*") if _is_whole(folder)]
-    if not below:
-        raise UserError(
-            f"{path}: not a checkpoint of an RLlib algorithm, and holds none that is whole."
-        )
-    return max(below, key=lambda folder: folder.stat().st_mtime)
+    below = full.glob("**/checkpoint_*")
+    for folder in sorted(below, key=lambda folder: folder.stat().st_mtime, reverse=True):
+        if _is_whole(folder):
+            return folder
+    raise UserError(
+        f"{path}: not a checkpoint of an RLlib algorithm, and holds none that is whole."
+    )
 
 
 def _is_whole(checkpoint: Path) -> bool:

@@ -170,9 +170,9 @@ def _run(
         results = tuner.fit()
     except KeyboardInterrupt:
         progress.interrupted = True
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, json.JSONDecodeError) as error:
         # Tune's own files: it keeps them, and the error of a trial, in the folder.
-        raise UserError(_unusable(folder, error)) from error
+        raise _unusable(folder, f"{type(error).__name__}: {error}") from error
     else:
         outcome.checkpoints = [
             _checkpoint(result, experiment.checkpoints) for result in results if result.checkpoint
@@ -185,15 +185,16 @@ def _run(
     return outcome
 
 
-def _unusable(folder: Path, error: Exception) -> str:
-    """What to do where Tune cannot write or read its files."""
-    free = shutil.disk_usage(folder).free
-    what = f"{folder}: {type(error).__name__}: {error} ({free:,} bytes are free there)."
+def _unusable(folder: Path, why: str) -> UserError:
+    """Says what to do where Tune cannot write or read its files."""
+    what = f"{folder}: {why} ({shutil.disk_usage(folder).free:,} bytes are free there)."
     try:
         newest = checkpoints.find(folder)
     except UserError:
-        return f"{what} It holds no whole checkpoint."
-    return f"{what} The newest whole checkpoint is {newest}; --restore {newest} begins with it."
+        return UserError(f"{what} It holds no whole checkpoint.")
+    return UserError(
+        f"{what} The newest whole checkpoint is {newest}; --restore {newest} begins with it."
+    )
 
 
 def _trial_name(trial: Any) -> str:
@@ -207,16 +208,19 @@ def _folder_to_resume(storage: Path, name: str | None, experiment: str) -> Path:
     if not found:
         raise UserError(f"--resume: no experiment {pattern!r} in {storage}.")
     folder = max(found, key=lambda path: path.stat().st_mtime)
+    _put_broken_states_aside(folder)
+    return folder
+
+
+def _put_broken_states_aside(folder: Path) -> None:
+    """Leaves Tune a whole state to resume from: it waits for ever on one that is cut short."""
     for path in sorted(folder.glob("experiment_state-*.json"), reverse=True):
-        # Tune takes the newest one, and waits for ever for the trials of one that is cut short.
         try:
             json.loads(path.read_text())
-            break
+            return
         except ValueError:
             path.rename(path.with_suffix(".broken"))
-    else:
-        raise UserError(_unusable(folder, ValueError("no whole experiment_state-*.json")))
-    return folder
+    raise _unusable(folder, "no whole experiment_state-*.json")
 
 
 def _summary(experiment: schema.Experiment) -> str:

@@ -70,6 +70,7 @@ class _LastingKL(TorchLearner):
     curr_kl_coeffs_per_module: Any
 
     def _update_module_kl_coeff(self, *, module_id: ModuleID, config: Any, **kwargs: Any) -> None:
+        # That of the algorithm's learner, which stands behind this class.
         super()._update_module_kl_coeff(  # ty: ignore[missing-attribute]
             module_id=module_id, config=config, **kwargs
         )

@@ -1,4 +1,8 @@
-"""A training of the T-Maze that takes seconds."""
+"""A training of the T-Maze that takes seconds, and the command in a process of its own."""
+
+import os
+import subprocess
+import sys
 
 SMALL = """
 maze:
@@ -21,3 +25,17 @@ maze:
         n_layers: 1
         max_seq_len: 10
 """
+
+
+def start(*arguments, **options):
+    """Starts `rllib`; the process leads a group of its own, as in a terminal."""
+    command = [sys.executable, "-m", "rllib_elmur", *map(str, arguments)]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "COLUMNS": "200"},
+        **options,
+    )

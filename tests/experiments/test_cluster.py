@@ -1,13 +1,10 @@
 """The same file on a cluster, whose nodes know nothing of the driver; a node may go."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 from ray.cluster_utils import Cluster
-from small_training import SMALL
+from small_training import SMALL, start
 
 RUNNERS = """num_env_runners: 2
     num_cpus_per_env_runner: 0
@@ -37,16 +34,9 @@ def test_training_survives_the_loss_of_a_node(cluster, algorithm, tmp_path):
             "    minibatch_size: 100\n    num_epochs: 1\n", ""
         )
     file.write_text(text)
-    command = [sys.executable, "-m", "rllib_elmur", "train", "file", str(file)]
-    options = ["--storage-path", str(tmp_path), "--ray-address", cluster.address]
-    process = subprocess.Popen(
-        [*command, *options, "--stop", '{"training_iteration": 15}'],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "COLUMNS": "200"},
-    )
+    options = ("--storage-path", tmp_path, "--ray-address", cluster.address)
+    stop = ("--stop", '{"training_iteration": 15}')
+    process = start("train", "file", file, *options, *stop, cwd=tmp_path)
     lines = []
     assert process.stdout is not None
     for line in process.stdout:
@@ -61,6 +51,5 @@ def test_training_survives_the_loss_of_a_node(cluster, algorithm, tmp_path):
     steps = [row["num_env_steps_sampled_lifetime"] for row in rows]
     assert steps == sorted(steps) and steps[-1] > steps[3]
     workers = [row["fault_tolerance"] for row in rows]
-    print(workers)
     assert workers[-1]["num_healthy_workers"] == 2
     assert workers[-1]["num_remote_worker_restarts"] > 0

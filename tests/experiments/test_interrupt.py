@@ -4,20 +4,8 @@ import json
 import os
 import shlex
 import signal
-import subprocess
-import sys
 
-
-def start(*arguments):
-    command = [sys.executable, "-m", "rllib_elmur", *map(str, arguments)]
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "COLUMNS": "200"},
-    )
+from small_training import start
 
 
 def test_training_goes_on_after_ctrl_c(small, tmp_path):

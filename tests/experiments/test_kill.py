@@ -5,11 +5,11 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from small_training import start
 
 from rllib_elmur.experiments.checkpoints import find
 
@@ -17,16 +17,8 @@ STOP = ("--stop", '{"training_iteration": 1000}')
 OPTIONS = ("--ray-num-cpus", "1", "--experiment-name", "maze", "--checkpoint-freq", "1")
 
 
-def start(*arguments):
-    command = [sys.executable, "-m", "rllib_elmur", "train", "file", *map(str, arguments)]
-    return subprocess.Popen(
-        [*command, *OPTIONS],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "COLUMNS": "200"},
-    )
+def train(*arguments):
+    return start("train", "file", *arguments, *OPTIONS)
 
 
 def iterations(trial: Path):
@@ -36,7 +28,7 @@ def iterations(trial: Path):
 
 
 def test_training_goes_on_after_its_driver_was_killed(small, tmp_path):
-    process = start(small, "--storage-path", tmp_path, *STOP)
+    process = train(small, "--storage-path", tmp_path, *STOP)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         saved = list(tmp_path.glob("maze/*/checkpoint_000001"))
@@ -59,7 +51,7 @@ def test_training_goes_on_after_its_driver_was_killed(small, tmp_path):
 
     last = done[-1][0] + 3
     stop = ("--stop", json.dumps({"training_iteration": last}))
-    process = start(small, "--storage-path", tmp_path, *stop, "--resume")
+    process = train(small, "--storage-path", tmp_path, *stop, "--resume")
     output, _ = process.communicate()
     assert process.returncode == 0, output
     resumed = iterations(trial)[len(done) :]
@@ -71,12 +63,12 @@ def test_training_goes_on_after_its_driver_was_killed(small, tmp_path):
 
 
 def test_resuming_what_was_cut_short_names_the_checkpoint_to_begin_with(small, tmp_path):
-    process = start(small, "--storage-path", tmp_path, "--stop", '{"training_iteration": 2}')
+    process = train(small, "--storage-path", tmp_path, "--stop", '{"training_iteration": 2}')
     output, _ = process.communicate()
     assert process.returncode == 0, output
     [state] = tmp_path.glob("maze/experiment_state-*.json")
     state.write_text(state.read_text()[:1000])
-    process = start(small, "--storage-path", tmp_path, *STOP, "--resume")
+    process = train(small, "--storage-path", tmp_path, *STOP, "--resume")
     output, _ = process.communicate()
     [newest] = tmp_path.glob("maze/*/checkpoint_000001")
     assert process.returncode == 1 and f"--restore {newest}" in output, output
@@ -95,13 +87,13 @@ def small_disk(tmp_path):
 
 
 def test_a_full_disk_leaves_the_earlier_checkpoint(small, small_disk):
-    process = start(small, "--storage-path", small_disk, *STOP)
+    process = train(small, "--storage-path", small_disk, *STOP)
     output, _ = process.communicate()
     assert process.returncode == 1, output
     newest = find(small_disk)
     assert f"--restore {newest}" in output or "No space left" in output, output
     assert len(list(newest.parent.glob("checkpoint_*"))) > 1  # it is not the one that failed
-    process = start(
+    process = train(
         *(small, "--restore", newest, "--storage-path", small.parent / "other"),
         *("--stop", '{"training_iteration": 1}'),
     )

@@ -5,7 +5,6 @@ import signal
 
 import numpy as np
 import pytest
-import ray
 
 from rllib_elmur.experiments import schema
 from rllib_elmur.experiments.examples import path_of
@@ -20,8 +19,7 @@ RUNNERS = {
 
 
 @pytest.mark.parametrize("name", RUNNERS)
-def test_success_comes_though_env_runners_are_killed(name):
-    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="error")
+def test_success_comes_though_env_runners_are_killed(name, ray_is_quiet):
     (experiment,) = schema.load(path_of(name))
     config = experiment.trials[0].config
     config.env_runners(**RUNNERS[name]).fault_tolerance(restart_failed_env_runners=True)
@@ -40,6 +38,5 @@ def test_success_comes_though_env_runners_are_killed(name):
                 os.kill(int(random.choice(pids)), signal.SIGKILL)
                 killed += 1
     algo.stop()
-    ray.shutdown()
     assert killed == KILLS and restarts == KILLS
     assert np.nanmedian(success[-5:]) >= 0.99, success
