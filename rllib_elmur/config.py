@@ -48,7 +48,10 @@ class ELMURConfig:
         1.0, "Learning rate of what is written, as a share of the rest's; 0.1 is steadier.", low=0.0
     )
     weight_decay: float = _option(
-        0.0, "Decoupled weight decay (AdamW), per step and learning rate.", low=0.0
+        0.0, "Decoupled weight decay (AdamW) of all but the encoder, per step and rate.", low=0.0
+    )
+    encoder_weight_decay: float = _option(
+        0.0, "The same for the observation's encoder: inputs that say nothing fade.", low=0.0
     )
     detach_memory: bool = _option(
         False, "Stop the gradient between segments, as the paper's authors do."

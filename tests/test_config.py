@@ -8,6 +8,8 @@ import pytest
 from rllib_elmur.config import ELMURConfig
 
 INTEGERS = ["d_model", "n_layers", "n_heads", "d_ff", "segment_length", "memory_slots"]
+NUMBERS = ["memory_init_std", "memory_lr_scale", "memory_commitment"]
+NUMBERS += ["weight_decay", "encoder_weight_decay"]
 OUT_OF_RANGE = [
     *((name, value, "an integer >= 1") for name in INTEGERS for value in (0, -3, 2.0, "4", None)),
     *(("max_seq_len", value, "an integer >= 1") for value in (0, -1, 35.0, None)),
@@ -21,7 +23,7 @@ OUT_OF_RANGE = [
     ),
     *(
         (name, value, "a number >= 0.0")
-        for name in ("memory_init_std", "memory_lr_scale", "memory_commitment", "weight_decay")
+        for name in NUMBERS
         for value in (-0.1, float("nan"), "0.1", None)
     ),
     *(

@@ -26,6 +26,10 @@ class _StableAdam(TorchLearner):
 
     One update of PPO may flip 10 to 30 of the 64 signs that a slot holds, and now and then all that
     told two hints apart. With `memory_lr_scale` 0.1 it is a few: what reads can follow what writes.
+
+    A feature that says nothing, such as noise, has no gradient that would take its weights away:
+    the policy goes on reacting to it, and in some rare sequence of it answers wrong. Under
+    `encoder_weight_decay` what is of no use fades, while what is of use is kept up by its gradient.
     """
 
     @override(TorchLearner)
@@ -36,12 +40,17 @@ class _StableAdam(TorchLearner):
         groups: list[dict[str, Any]] = [{"params": parameters}]
         decay = 0.0
         if isinstance(module, ELMURTorchRLModule):
-            elmur = module.network.elmur
-            memory, scale = elmur.memory_parameters(), elmur.config.memory_lr_scale
-            decay = elmur.config.weight_decay
-            slow = [p for p in parameters if any(p is m for m in memory)]
-            fast = [p for p in parameters if all(p is not m for m in memory)]
-            groups = [{"params": fast}, {"params": slow, _SCALE: scale}]
+            network, options = module.network, module.network.elmur.config
+            decay = options.weight_decay
+            own: list[dict[str, Any]] = [
+                {"params": network.elmur.memory_parameters(), _SCALE: options.memory_lr_scale},
+                {
+                    "params": list(network.encoder.parameters()),
+                    "weight_decay": options.encoder_weight_decay,
+                },
+            ]
+            taken = {id(p) for group in own for p in group["params"]}
+            groups = [{"params": [p for p in parameters if id(p) not in taken]}, *own]
         self.register_optimizer(
             module_id=module_id,
             # One kernel for all parameters of a group: there are many small ones.
@@ -134,5 +143,5 @@ def stable_learner(learner_class: type[Learner]) -> type[Learner]:
 
 
 def is_stable(learner_class: type[Learner]) -> bool:
-    """Whether a learner knows `memory_lr_scale` and `weight_decay`."""
+    """Whether a learner knows `memory_lr_scale` and the two weight decays."""
     return issubclass(learner_class, _StableAdam)

@@ -55,7 +55,8 @@ def use_elmur(config: AlgorithmConfig, **options: Any) -> AlgorithmConfig:
         env_to_module_connector=with_previous(config._env_to_module_connector, options)
     )
     learner_class = stable_learner(config.learner_class)
-    for name, neutral in {"memory_lr_scale": 1.0, "weight_decay": 0.0}.items():
+    for name in ("memory_lr_scale", "weight_decay", "encoder_weight_decay"):
+        neutral = getattr(ELMURConfig, name)
         if getattr(elmur, name) != neutral and not is_stable(learner_class):
             raise ValueError(
                 f"{name}={getattr(elmur, name)}: {learner_class.__name__} does not know it. "

@@ -88,7 +88,14 @@ def test_appos_kl_coefficient_falls_with_rllibs_learner_alone(learner, ray_is_qu
     algo.stop()
 
 
-@pytest.mark.parametrize("option", [("memory_lr_scale", 0.1, "1.0"), ("weight_decay", 0.5, "0.0")])
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("memory_lr_scale", 0.1, "1.0"),
+        ("weight_decay", 0.5, "0.0"),
+        ("encoder_weight_decay", 0.5, "0.0"),
+    ],
+)
 def test_a_learner_that_does_not_know_an_option_says_so(option):
     name, value, neutral = option
     with pytest.raises(ValueError, match=rf"{name}={value}: MARWIL.*Allowed with it is {neutral}"):
@@ -98,12 +105,15 @@ def test_a_learner_that_does_not_know_an_option_says_so(option):
 def test_weights_decay_by_the_rate_where_they_have_no_gradient(ray_is_quiet):
     config = ppo(num_epochs=1, minibatch_size=64, vf_loss_coeff=0.0, lr=0.5)
     config.environment(env_config={"action": gym.spaces.Discrete(1)})  # nothing to choose
-    algo = rllib_elmur.use_elmur(config, weight_decay=0.1, **SMALL).build_algo()
+    decays = {"weight_decay": 0.1, "encoder_weight_decay": 0.2}
+    algo = rllib_elmur.use_elmur(config, **decays, **SMALL).build_algo()
     before = weights(learner_module(algo))
     algo.train()
     after = weights(learner_module(algo))
     updates = np.log(after["vf.weight"] / before["vf.weight"]).mean() / np.log(0.95)
     assert updates == pytest.approx(round(updates), abs=1e-3) and updates > 0.5
     for name, value in before.items():
-        assert np.allclose(after[name], 0.95 ** round(updates) * value, rtol=1e-4), name
+        kept = 0.9 if name.startswith("network.encoder") else 0.95
+        assert np.allclose(after[name], kept ** round(updates) * value, rtol=1e-4), name
+    assert any(name.startswith("network.encoder") for name in before)
     algo.stop()
