@@ -4,6 +4,7 @@
     python tests/benchmarks/learning.py corrected --seeds 201 202 203 --policy None LSTM
     python tests/benchmarks/learning.py endless --seeds 201 202 203
     python tests/benchmarks/learning.py cartpole --seeds 101 102 103
+    python tests/benchmarks/learning.py cartpole --model '{"memory_levels": 3}' '{"n_layers": 2}'
 
 Every row trains the shipped tuned example of its task (`tuned_examples/`) with another policy. The
 mazes' policies then play what they were never trained on. Prints a table; `--json FILE`
@@ -52,34 +53,48 @@ def read_example(name: str) -> dict[str, Any]:
     return yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text())[name]
 
 
-def variants(name: str) -> dict[str, dict[str, Any]]:
-    """The policies that are compared: the changes each makes to the example's config."""
+def variants(name: str, models: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The policies that are compared: the changes each makes to the example's config.
+
+    Args:
+        name: The example.
+        models: Options of ELMUR to compare in place of ELMUR and its peers.
+    """
     config = read_example(name)["config"]
     options = config["rl_module_spec"]["model_config"]
     levels = options.get("memory_levels") or 2
 
-    def elmur(memory_levels: int | None) -> dict[str, Any]:
+    def elmur(**changed: Any) -> dict[str, Any]:
         spec = copy.deepcopy(config["rl_module_spec"])
-        spec["model_config"]["memory_levels"] = memory_levels
-        if memory_levels is None:
+        spec["model_config"] |= changed
+        if spec["model_config"].get("memory_levels") is None:
             spec["model_config"].pop("memory_commitment", None)
         return {"rl_module_spec": spec}
 
+    if models:
+        return {f"ELMUR {json.dumps(model)}": elmur(**model) for model in models}
     # The LSTM gets the settings of its own example where there is one.
     lstm = {**LSTM, "max_seq_len": options.get("max_seq_len", 35)}
     own = read_example(f"{name}-lstm")["config"] if name == "tmaze-ppo" else {}
     return {
-        f"ELMUR, memory_levels={levels}": elmur(levels),
-        "ELMUR, memory_levels=None": elmur(None),
+        f"ELMUR, memory_levels={levels}": elmur(memory_levels=levels),
+        "ELMUR, memory_levels=None": elmur(memory_levels=None),
         "RLlib's LSTM": {"model_config": lstm, **own, "rl_module_spec": None},
     }
 
 
-def run(task: str, policy: str, seeds: list[int], steps: int, folder: Path, console: Console):
+def run(
+    task: str,
+    policy: str,
+    changes: dict[str, Any],
+    seeds: list[int],
+    steps: int,
+    folder: Path,
+    console: Console,
+):
     """Trains a policy with every seed; returns each seed's curve and its last checkpoints."""
     name, metric, _ = TASKS[task]
     example = read_example(name)
-    changes = variants(name)[policy]
     config = {**example["config"], **changes, "seed": {"grid_search": seeds}}
     example["config"] = {key: value for key, value in config.items() if value is not None}
     example["stop"] = {STEPS: steps}
@@ -162,6 +177,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[101, 102, 103, 104, 105])
     parser.add_argument("--steps", type=int, help="env steps of each training")
     parser.add_argument("--policy", nargs="+", help="only the policies whose name contains this")
+    parser.add_argument(
+        "--model", type=json.loads, nargs="+", default=[], help="compare these options of ELMUR"
+    )
     parser.add_argument("--folder", type=Path, help="keep the trainings here")
     parser.add_argument("--json", type=Path, help="write the figures and curves to this file")
     arguments = parser.parse_args()
@@ -170,12 +188,11 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     name, _, steps = TASKS[arguments.task]
     data: dict[str, Any] = {}
-    for policy in variants(name):
+    for policy, changes in variants(name, arguments.model).items():
         if arguments.policy and not any(word in policy for word in arguments.policy):
             continue
-        runs = run(
-            arguments.task, policy, arguments.seeds, arguments.steps or steps, folder, console
-        )
+        limit = arguments.steps or steps
+        runs = run(arguments.task, policy, changes, arguments.seeds, limit, folder, console)
         table = Table(title=f"{arguments.task}: {policy}")
         for seed, (curve, checkpoints) in runs.items():
             if arguments.task in PLAYED:
