@@ -53,6 +53,9 @@ class ELMURConfig:
     encoder_weight_decay: float = _option(
         0.0, "The same for the observation's encoder: inputs that say nothing fade.", low=0.0
     )
+    advantage_std_floor: float = _option(
+        0.0, "PPO divides advantages by their standard deviation, or by this if larger.", low=0.0
+    )
     detach_memory: bool = _option(
         False, "Stop the gradient between segments, as the paper's authors do."
     )

@@ -13,6 +13,7 @@ from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.typing import ModuleID
 
+from rllib_elmur.config import ELMURConfig
 from rllib_elmur.plugin.module import ELMURTorchRLModule
 
 # RLlib leaves Adam's epsilon at 1e-8. Once a task is solved, gradients are tiny and mostly noise;
@@ -88,8 +89,34 @@ class _LastingKL(TorchLearner):
         self.metrics.log_value(key, coefficient.item(), window=1)
 
 
-class StablePPOTorchLearner(_StableAdam, _LastingKL, PPOTorchLearner):
-    """PPO's learner with both."""
+class _AdvantageFloor(PPOTorchLearner):
+    """Advantages that are not scaled up where nothing is left to gain.
+
+    RLlib divides them by their standard deviation. Of a solved task that is the errors of the value
+    function, which thus become steps as large as those that found the task's solution. Under
+    `advantage_std_floor` they are divided by no less than it.
+    """
+
+    @override(PPOTorchLearner)
+    def compute_loss_for_module(
+        self, *, module_id: ModuleID, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
+    ) -> Any:
+        """The algorithm's loss."""
+        module: Any = self.module[module_id].unwrapped()
+        elmur = isinstance(module, ELMURTorchRLModule)
+        if elmur and (floor := module.network.elmur.config.advantage_std_floor):
+            with torch.no_grad():
+                values = module.compute_values(batch, embeddings=fwd_out.get(Columns.EMBEDDINGS))
+            errors = (batch[Columns.VALUE_TARGETS] - values)[batch[Columns.LOSS_MASK].bool()]
+            scale = (errors.std(correction=0) / floor).clamp(max=1.0)
+            batch = {**batch, Columns.ADVANTAGES: batch[Columns.ADVANTAGES] * scale}
+        return super().compute_loss_for_module(
+            module_id=module_id, config=config, batch=batch, fwd_out=fwd_out
+        )
+
+
+class StablePPOTorchLearner(_StableAdam, _LastingKL, _AdvantageFloor):
+    """PPO's learner with all three."""
 
 
 class _Bootstrapping(IMPALATorchLearner):
@@ -142,6 +169,21 @@ def stable_learner(learner_class: type[Learner]) -> type[Learner]:
     return _STABLE.get(learner_class, learner_class)
 
 
-def is_stable(learner_class: type[Learner]) -> bool:
-    """Whether a learner knows `memory_lr_scale` and the two weight decays."""
-    return issubclass(learner_class, _StableAdam)
+# Which learners know an option, and the algorithms that have them.
+_LEARNER_OPTIONS = {
+    "memory_lr_scale": (_StableAdam, "PPO, IMPALA and APPO"),
+    "weight_decay": (_StableAdam, "PPO, IMPALA and APPO"),
+    "encoder_weight_decay": (_StableAdam, "PPO, IMPALA and APPO"),
+    "advantage_std_floor": (_AdvantageFloor, "PPO"),
+}
+
+
+def check_learner(learner_class: type[Learner], elmur: ELMURConfig) -> None:
+    """Raises a ValueError for an option that is set and that the learner does not know."""
+    for name, (knowing, algorithms) in _LEARNER_OPTIONS.items():
+        value, neutral = getattr(elmur, name), getattr(ELMURConfig, name)
+        if value != neutral and not issubclass(learner_class, knowing):
+            raise ValueError(
+                f"{name}={value}: {learner_class.__name__} does not know it. Allowed with it is "
+                f"{neutral}; ELMUR's learners for {algorithms} know others."
+            )

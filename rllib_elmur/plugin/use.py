@@ -11,7 +11,7 @@ from ray.tune.search.sample import Domain
 from rllib_elmur.config import ELMURConfig
 from rllib_elmur.envs import ENVIRONMENTS
 from rllib_elmur.plugin.env_runner import ELMUREnvRunner
-from rllib_elmur.plugin.learner import is_stable, stable_learner
+from rllib_elmur.plugin.learner import check_learner, stable_learner
 from rllib_elmur.plugin.module import ENVIRONMENT, ELMURTorchRLModule
 from rllib_elmur.plugin.previous import with_previous
 from rllib_elmur.plugin.train_rows import with_snapshots
@@ -55,13 +55,7 @@ def use_elmur(config: AlgorithmConfig, **options: Any) -> AlgorithmConfig:
         env_to_module_connector=with_previous(config._env_to_module_connector, options)
     )
     learner_class = stable_learner(config.learner_class)
-    for name in ("memory_lr_scale", "weight_decay", "encoder_weight_decay"):
-        neutral = getattr(ELMURConfig, name)
-        if getattr(elmur, name) != neutral and not is_stable(learner_class):
-            raise ValueError(
-                f"{name}={getattr(elmur, name)}: {learner_class.__name__} does not know it. "
-                f"Allowed with it is {neutral}; the learners of PPO, IMPALA and APPO know others."
-            )
+    check_learner(learner_class, elmur)
     config.learners(
         learner_class=learner_class,
         learner_connector=with_snapshots(config._learner_connector),

@@ -94,6 +94,7 @@ def test_appos_kl_coefficient_falls_with_rllibs_learner_alone(learner, ray_is_qu
         ("memory_lr_scale", 0.1, "1.0"),
         ("weight_decay", 0.5, "0.0"),
         ("encoder_weight_decay", 0.5, "0.0"),
+        ("advantage_std_floor", 0.2, "0.0"),
     ],
 )
 def test_a_learner_that_does_not_know_an_option_says_so(option):
@@ -117,3 +118,27 @@ def test_weights_decay_by_the_rate_where_they_have_no_gradient(ray_is_quiet):
         assert np.allclose(after[name], kept ** round(updates) * value, rtol=1e-4), name
     assert any(name.startswith("network.encoder") for name in before)
     algo.stop()
+
+
+def weights_after_an_iteration(floor):
+    config = ppo(num_epochs=1, minibatch_size=64, vf_loss_coeff=0.0, entropy_coeff=0.0)
+    config.training(use_kl_loss=False).debugging(seed=1)
+    algo = rllib_elmur.use_elmur(config, advantage_std_floor=floor, **SMALL).build_algo()
+    algo.train()
+    after = weights(learner_module(algo))
+    algo.stop()
+    return after
+
+
+def test_small_advantages_are_not_scaled_up(ray_is_quiet):
+    plain, below, far_above = (weights_after_an_iteration(floor) for floor in (0.0, 1e-6, 1e9))
+    assert all(np.array_equal(plain[name], below[name]) for name in plain)
+    change = {name: np.abs(plain[name] - far_above[name]).max() for name in plain}
+    assert change["network.pi.weight"] > 1e-4
+    before = weights_after_an_iteration(1e12)
+    assert all(np.allclose(far_above[name], before[name], atol=1e-6) for name in plain)
+
+
+def test_the_algorithms_without_standardised_advantages_refuse_a_floor():
+    with pytest.raises(ValueError, match=r"advantage_std_floor=0.2: StableAPPOTorchLearner.*PPO"):
+        rllib_elmur.use_elmur(APPOConfig(), advantage_std_floor=0.2)

@@ -1,0 +1,94 @@
+"""Whether a long IMPALA training stays as large and as fast as it was.
+
+    python tests/benchmarks/soak.py                         5 minutes of warm-up, 15 measured
+    python tests/benchmarks/soak.py --warm-up 1 --minutes 3
+
+IMPALA with one remote env runner of sixteen environments and the learner in this process. Every ten
+seconds: resident memory of this process and of each of Ray's, bytes in the object store, and env
+steps per second. Prints for each the mean and how far a line through all samples rises from the
+soak's begin to its end. `--json FILE` keeps the samples.
+"""
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import ray
+from distributed import STEPS, impala
+from ray._private.internal_api import get_memory_info_reply, get_state_from_address
+from rich.console import Console
+from rich.table import Table
+
+EVERY = 10  # seconds
+
+
+def resident() -> dict[str, float]:
+    """Resident memory of this process and of all below it, in MiB, by process."""
+    parents, named = {}, {}
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+            command = (status.parent / "cmdline").read_text().split("\0")[0]
+        except OSError:  # it has ended
+            continue
+        pid = int(status.parent.name)
+        parents[pid] = int(lines["PPid"])
+        title = command.split("/")[-1] or lines["Name"].strip()
+        named[pid] = title, int(lines.get("VmRSS", "0").split()[0]) / 1024
+    below = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in below} - below:
+        below |= more
+    return {f"{named[pid][0]} {pid}, MiB": named[pid][1] for pid in below}
+
+
+def object_store() -> float:
+    """Bytes used in the object store, in MiB."""
+    reply = get_memory_info_reply(get_state_from_address())
+    return reply.store_stats.object_store_bytes_used / 2**20
+
+
+def sample_for(algorithm, seconds: float) -> list[dict[str, float]]:
+    """Trains for so long; a sample of everything every `EVERY` seconds."""
+    samples, begin, steps = [], time.perf_counter(), algorithm.train()[STEPS]
+    last = begin
+    while (now := time.perf_counter()) - begin < seconds:
+        result = algorithm.train()
+        if (now := time.perf_counter()) - last >= EVERY:
+            rate = (result[STEPS] - steps) / (now - last)
+            samples.append({"env steps/s": rate, "object store, MiB": object_store()} | resident())
+            steps, last = result[STEPS], now
+    return samples
+
+
+def rise(values: list[float]) -> float:
+    """How far a line through the values rises from first to last, as a share of their mean."""
+    slope = np.polyfit(np.arange(len(values)), values, 1)[0]
+    return float(slope * (len(values) - 1) / max(np.mean(values), 1e-9))
+
+
+def main() -> None:
+    """Trains, and prints what grew."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--warm-up", type=float, default=5, help="minutes")
+    parser.add_argument("--minutes", type=float, default=15)
+    parser.add_argument("--json", type=Path, help="write the samples here")
+    arguments = parser.parse_args()
+    ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False, logging_level="error")
+    algorithm = impala("ELMUR", 1, 16).build_algo()
+    sample_for(algorithm, 60 * arguments.warm_up)
+    samples = sample_for(algorithm, 60 * arguments.minutes)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(samples, indent=1))
+    table = Table("what", "mean", "rises by", "samples")
+    for what in sorted({name for sample in samples for name in sample}):
+        values = [sample[what] for sample in samples if what in sample]
+        table.add_row(what, f"{np.mean(values):,.1f}", f"{rise(values):+.2%}", str(len(values)))
+    Console(highlight=False, width=120).print(table)
+    algorithm.stop()
+
+
+if __name__ == "__main__":
+    main()
