@@ -5,8 +5,8 @@
 
 IMPALA with one remote env runner of sixteen environments and the learner in this process. Every ten
 seconds: resident memory of this process and of each of Ray's, bytes in the object store, and env
-steps per second. Prints for each the mean and how far a line through all samples rises from the
-soak's begin to its end. `--json FILE` keeps the samples.
+steps per second. Prints for each the mean and the line through all samples from the soak's begin
+to its end. `--json FILE` keeps the samples.
 """
 
 import argparse
@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import ray
 from distributed import STEPS, impala
-from ray._private.internal_api import get_memory_info_reply, get_state_from_address
 from rich.console import Console
 from rich.table import Table
 
@@ -45,9 +44,9 @@ def resident() -> dict[str, float]:
 
 
 def object_store() -> float:
-    """Bytes used in the object store, in MiB."""
-    reply = get_memory_info_reply(get_state_from_address())
-    return reply.store_stats.object_store_bytes_used / 2**20
+    """Memory that objects take in this machine's object store, in MiB."""
+    total = ray.cluster_resources()["object_store_memory"]
+    return (total - ray.available_resources().get("object_store_memory", 0.0)) / 2**20
 
 
 def sample_for(algorithm, seconds: float) -> list[dict[str, float]]:
@@ -63,10 +62,10 @@ def sample_for(algorithm, seconds: float) -> list[dict[str, float]]:
     return samples
 
 
-def rise(values: list[float]) -> float:
-    """How far a line through the values rises from first to last, as a share of their mean."""
-    slope = np.polyfit(np.arange(len(values)), values, 1)[0]
-    return float(slope * (len(values) - 1) / max(np.mean(values), 1e-9))
+def line(values: list[float]) -> tuple[float, float]:
+    """First and last point of the line through the values."""
+    slope, begin = np.polyfit(np.arange(len(values)), values, 1)
+    return float(begin), float(begin + slope * (len(values) - 1))
 
 
 def main() -> None:
@@ -82,10 +81,12 @@ def main() -> None:
     samples = sample_for(algorithm, 60 * arguments.minutes)
     if arguments.json:
         arguments.json.write_text(json.dumps(samples, indent=1))
-    table = Table("what", "mean", "rises by", "samples")
+    table = Table("what", "mean", "line from", "to", "rises by", "samples")
     for what in sorted({name for sample in samples for name in sample}):
         values = [sample[what] for sample in samples if what in sample]
-        table.add_row(what, f"{np.mean(values):,.1f}", f"{rise(values):+.2%}", str(len(values)))
+        mean, (first, last) = np.mean(values), line(values)
+        rise = f"{(last - first) / mean:+.2%}" if mean else "-"
+        table.add_row(what, *(f"{v:,.2f}" for v in (mean, first, last)), rise, str(len(values)))
     Console(highlight=False, width=120).print(table)
     algorithm.stop()
 
