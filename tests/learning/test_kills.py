@@ -14,7 +14,7 @@ pytestmark = pytest.mark.learning
 KILLS, EVERY, LIMIT = 5, 15_000, 400_000  # env steps
 RUNNERS = {
     "tmaze-ppo": {"num_env_runners": 2, "num_envs_per_env_runner": 8},
-    "tmaze-appo": {"num_env_runners": 2, "num_envs_per_env_runner": 2},
+    "tmaze-impala": {"num_env_runners": 2, "num_envs_per_env_runner": 2},
 }
 
 
