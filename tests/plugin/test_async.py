@@ -41,7 +41,14 @@ class Unrewarded(RandomEnv):
 
 
 def build(
-    name, env=RandomEnv, env_config=LENGTHS, n_runners=0, learner=None, learners=LOCAL, **training
+    name,
+    env=RandomEnv,
+    env_config=LENGTHS,
+    n_runners=0,
+    learner=None,
+    learners=LOCAL,
+    evaluation=None,
+    **training,
 ):
     config = (
         CONFIGS[name]()
@@ -54,6 +61,7 @@ def build(
         )
         .learners(num_cpus_per_learner=0, **learners)
         .training(**{"train_batch_size_per_learner": 40, "lr": 1e-3, **training})
+        .evaluation(**(evaluation or {}))
         .reporting(min_time_s_per_iteration=0, min_sample_timesteps_per_iteration=40)
         .debugging(seed=0, log_level="ERROR")
     )
@@ -111,6 +119,30 @@ def test_every_parameter_trains(name, n_runners, ray_is_quiet):
             break
     assert steps >= 200
     assert not [n for n in unmoved(before, weights(learner_module(algo))) if "target" not in n]
+    algo.stop()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_evaluation_runners_play_beside_training_with_its_weights(name, ray_is_quiet):
+    evaluation = {
+        "evaluation_interval": 1,
+        "evaluation_num_env_runners": 1,
+        "evaluation_parallel_to_training": True,
+        "evaluation_duration": "auto",
+        "evaluation_config": {"env_config": {"corridor_length": 12}, "explore": False},
+    }
+    algo = build(name, MAZE, {"corridor_length": [1, 3]}, 1, evaluation=evaluation)
+    before, lengths = weights(learner_module(algo)), []
+    for _ in range(8):
+        played = algo.train()["evaluation"]["env_runners"]
+        lengths += [played["episode_len_mean"]] if played.get("num_episodes") else []
+    assert lengths and set(lengths) == {13.0}  # the time limit, and the way to the end and a turn
+    (playing,) = algo.eval_env_runner_group.foreach_env_runner(
+        lambda runner: {n: v.numpy() for n, v in runner.module.state_dict().items()},
+        local_env_runner=False,
+    )
+    first = {name: value for name, value in before.items() if name in playing}
+    assert len(unmoved(first, playing)) < len(first) / 2
     algo.stop()
 
 
