@@ -22,6 +22,12 @@ ADAM_EPSILON = 1e-5
 _SCALE = "lr_scale"
 
 
+@torch.no_grad()
+def _values(module: Any, batch: dict[str, Any], fwd_out: dict[str, Any]) -> torch.Tensor:
+    """What the value function says now, (B, T), to compute with and not to train."""
+    return module.compute_values(batch, embeddings=fwd_out.get(Columns.EMBEDDINGS))
+
+
 class _StableAdam(TorchLearner):
     """Adam with a larger epsilon and ELMUR's options; else the algorithm's own learner.
 
@@ -30,7 +36,8 @@ class _StableAdam(TorchLearner):
 
     A feature that says nothing, such as noise, has no gradient that would take its weights away:
     the policy goes on reacting to it, and in some rare sequence of it answers wrong. Under
-    `encoder_weight_decay` what is of no use fades, while what is of use is kept up by its gradient.
+    `encoder_weight_decay` what is of no use fades, while what is of use is kept up by its gradient,
+    as long as it has one.
     """
 
     @override(TorchLearner)
@@ -105,9 +112,9 @@ class _AdvantageFloor(PPOTorchLearner):
         module: Any = self.module[module_id].unwrapped()
         elmur = isinstance(module, ELMURTorchRLModule)
         if elmur and (floor := module.network.elmur.config.advantage_std_floor):
-            with torch.no_grad():
-                values = module.compute_values(batch, embeddings=fwd_out.get(Columns.EMBEDDINGS))
-            errors = (batch[Columns.VALUE_TARGETS] - values)[batch[Columns.LOSS_MASK].bool()]
+            # Those of the batch come scaled; targets less values are as large as they were.
+            errors = batch[Columns.VALUE_TARGETS] - _values(module, batch, fwd_out)
+            errors = errors[batch[Columns.LOSS_MASK].bool()]
             scale = (errors.std(correction=0) / floor).clamp(max=1.0)
             batch = {**batch, Columns.ADVANTAGES: batch[Columns.ADVANTAGES] * scale}
         return super().compute_loss_for_module(
@@ -134,8 +141,7 @@ class _Bootstrapping(IMPALATorchLearner):
     ) -> Any:
         """The algorithm's loss."""
         module: Any = self.module[module_id].unwrapped()
-        with torch.no_grad():
-            values = module.compute_values(batch, embeddings=fwd_out.get(Columns.EMBEDDINGS))
+        values = _values(module, batch, fwd_out)
         rewards = torch.where(batch[Columns.LOSS_MASK].bool(), batch[Columns.REWARDS], values)
         return super().compute_loss_for_module(
             module_id=module_id,

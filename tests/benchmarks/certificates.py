@@ -10,7 +10,6 @@ table for each memory; `--json FILE` keeps all verdicts.
 """
 
 import argparse
-import copy
 import csv
 import json
 import tempfile
@@ -20,13 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from learning import STEPS, Curve, lowest_after, time_to
+from learning import STEPS, Curve, lowest_after, read_example, time_to
 from rich.console import Console
 from rich.table import Table
 
 from rllib_elmur.experiments import cluster
 from rllib_elmur.experiments.certify import certify
-from rllib_elmur.experiments.examples import path_of
 from rllib_elmur.experiments.options import TrainOptions
 from rllib_elmur.experiments.train import train
 
@@ -38,7 +36,7 @@ UNCHECKED = {"verdict": "unchecked"}
 def run(name: str, model: dict[str, Any], seeds: list[int], steps: int, folder: Path):
     """Trains an example; returns each seed's curve and its checkpoints by env steps."""
     console = Console()
-    experiment = copy.deepcopy(yaml.safe_load(path_of(name).read_text()))[name]
+    experiment = read_example(name)
     experiment["stop"] = {STEPS: steps}
     experiment["config"]["seed"] = {"grid_search": seeds}
     experiment["config"]["rl_module_spec"]["model_config"] |= model

@@ -25,10 +25,10 @@ from rich.console import Console
 from rich.table import Table
 
 from rllib_elmur.experiments.evaluate import evaluate
+from rllib_elmur.experiments.examples import path_of
 from rllib_elmur.experiments.options import EvaluateOptions, TrainOptions
 from rllib_elmur.experiments.train import train
 
-EXAMPLES = Path(__file__).parents[2] / "tuned_examples"
 STEPS = "num_env_steps_sampled_lifetime"
 SOLVED = 350  # mean return of an iteration on StatelessCartPole
 LENGTHS = [100, 1000, 10_000]
@@ -50,7 +50,7 @@ TASKS = {
 
 def read_example(name: str) -> dict[str, Any]:
     """The experiment of a tuned example."""
-    return yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text())[name]
+    return yaml.safe_load(path_of(name).read_text())[name]
 
 
 def variants(name: str, models: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -6,20 +6,13 @@ import time
 
 import gymnasium as gym
 import torch
-from peers import OPTIONS
+from peers import OPTIONS, resident, status_of
 
 from rllib_elmur.config import ELMURConfig
 from rllib_elmur.model.live import LiveBatch
 from rllib_elmur.model.network import PolicyNetwork
 
 WINDOW, EARLY, LATE = 200, 1_000, 1_000_000
-
-
-def resident() -> float:
-    """Resident memory of this process, in MiB."""
-    with open("/proc/self/status") as lines:
-        size = next(line for line in lines if line.startswith("VmRSS"))
-    return int(size.split()[1]) / 1024
 
 
 def main() -> None:
@@ -36,7 +29,9 @@ def main() -> None:
                 start = time.perf_counter()
                 network.act(x, live)
                 seconds.append(time.perf_counter() - start)
-            figures.append({"latency": statistics.median(seconds) * 1e6, "memory": resident()})
+            figures.append(
+                {"latency": statistics.median(seconds) * 1e6, "memory": resident(status_of())}
+            )
     print(json.dumps(figures))
 
 

@@ -7,6 +7,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -55,6 +56,17 @@ def ppo(peer: str, n_envs: int = 16, **options: Any) -> PPOConfig:
             max_seq_len=options.get("max_seq_len", 35),
         )
     return config.rl_module(model_config=model)
+
+
+def status_of(process: str = "self") -> dict[str, str]:
+    """What Linux says of a process, by its names for it."""
+    lines = Path("/proc", process, "status").read_text().splitlines()
+    return dict(line.split(":", 1) for line in lines)
+
+
+def resident(status: dict[str, str]) -> float:
+    """Resident memory of a process, in MiB; the kernel's own have none."""
+    return int(status.get("VmRSS", "0").split()[0]) / 1024
 
 
 def alternate(tasks: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:

@@ -18,25 +18,26 @@ from pathlib import Path
 import numpy as np
 import ray
 from distributed import STEPS, impala
+from peers import resident, status_of
 from rich.console import Console
 from rich.table import Table
 
 EVERY = 10  # seconds
 
 
-def resident() -> dict[str, float]:
+def processes() -> dict[str, float]:
     """Resident memory of this process and of all below it, in MiB, by process."""
     parents, named = {}, {}
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
-            lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+            lines = status_of(status.parent.name)
             command = (status.parent / "cmdline").read_text().split("\0")[0]
         except OSError:  # it has ended
             continue
         pid = int(status.parent.name)
         parents[pid] = int(lines["PPid"])
         title = command.split("/")[-1] or lines["Name"].strip()
-        named[pid] = title, int(lines.get("VmRSS", "0").split()[0]) / 1024
+        named[pid] = title, resident(lines)
     below = {os.getpid()}
     while more := {pid for pid, parent in parents.items() if parent in below} - below:
         below |= more
@@ -53,11 +54,11 @@ def sample_for(algorithm, seconds: float) -> list[dict[str, float]]:
     """Trains for so long; a sample of everything every `EVERY` seconds."""
     samples, begin, steps = [], time.perf_counter(), algorithm.train()[STEPS]
     last = begin
-    while (now := time.perf_counter()) - begin < seconds:
+    while time.perf_counter() - begin < seconds:
         result = algorithm.train()
         if (now := time.perf_counter()) - last >= EVERY:
             rate = (result[STEPS] - steps) / (now - last)
-            samples.append({"env steps/s": rate, "object store, MiB": object_store()} | resident())
+            samples.append({"env steps/s": rate, "object store, MiB": object_store()} | processes())
             steps, last = result[STEPS], now
     return samples
 

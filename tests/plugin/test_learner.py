@@ -135,8 +135,8 @@ def test_small_advantages_are_not_scaled_up(ray_is_quiet):
     assert all(np.array_equal(plain[name], below[name]) for name in plain)
     change = {name: np.abs(plain[name] - far_above[name]).max() for name in plain}
     assert change["network.pi.weight"] > 1e-4
-    before = weights_after_an_iteration(1e12)
-    assert all(np.allclose(far_above[name], before[name], atol=1e-6) for name in plain)
+    farther = weights_after_an_iteration(1e12)
+    assert all(np.allclose(far_above[name], farther[name], atol=1e-6) for name in plain)
 
 
 def test_the_algorithms_without_standardised_advantages_refuse_a_floor():
