@@ -1,5 +1,6 @@
 """The env runner whose pipelines keep the state of running episodes in one live batch."""
 
+import math
 from typing import Any, cast
 
 import numpy as np
@@ -137,7 +138,8 @@ class ELMUREnvRunner(SingleAgentEnvRunner):
             self._reset_envs_and_episodes(explore)
         if num_episodes is not None:
             self._needs_initial_reset = True
-        expected = 0 if num_timesteps is None else -(-num_timesteps // self.num_envs) + 8
+        # Evaluation beside training asks for a fraction of a step now and then.
+        expected = 0 if num_timesteps is None else math.ceil(num_timesteps / self.num_envs) + 8
         recorder = Recorder(self.num_envs, expected)
         # Time steps of each episode, -1 while its environment is reset; those of its fragment.
         steps, lengths = clocks_of(self._ongoing_episodes)

@@ -222,6 +222,14 @@ def test_evaluation_runners_sample_alike() -> None:
     assert returns("pieces") == pytest.approx(returns("plain"))
 
 
+def test_a_fraction_of_a_step_is_a_step_as_with_rllib() -> None:
+    def length(way: str) -> int:
+        episodes = algorithm(way).env_runner.sample(num_timesteps=12.5, explore=False)
+        return sum(len(episode) for episode in episodes)
+
+    assert length("recorder") == length("plain") >= 13
+
+
 def test_slices_of_episodes_are_trained_from_their_own_state_or_masked_and_counted() -> None:
     """RLlib slices episodes for several learners; their pieces begin anywhere."""
 
