@@ -138,6 +138,16 @@ def test_an_episode_cut_into_fragments_gives_the_values_of_one_that_is_run_throu
     logits, values = run_through(module, fragments)
     output = module.forward_train(batch)
     learner_logits = per_fragment(output[Columns.ACTION_DIST_INPUTS], fragments)
+    # What came before a row shows: without its state there are other logits.
+    start = {
+        name: torch.as_tensor(value).expand(len(batch[Columns.OBS]), *value.shape)
+        for name, value in module.get_initial_state().items()
+    }
+    stateless = module.forward_train(batch | {Columns.STATE_IN: start})
+    without = per_fragment(stateless[Columns.ACTION_DIST_INPUTS], fragments)
+    late = [i for i, fragment in enumerate(fragments) if fragment.start > max_seq_len]
+    assert late
+    assert min(np.abs(without[i] - logits[i]).max() for i in late) > 1000 * TOLERANCE
     # As the loss gets them, and as the advantages get them; the last is the bootstrap value.
     in_loss = module.compute_values(batch, embeddings=output[Columns.EMBEDDINGS])
     in_gae = module.compute_values(batch)
