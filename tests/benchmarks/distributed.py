@@ -4,9 +4,9 @@
     python tests/benchmarks/distributed.py runners    one of them
 
 Trainings take turns, each with the machine to itself (an env runner and the learner take a core
-each); figures are medians. `peers`: one layer of ELMUR over RLlib's LSTM, one runner of four
-environments, of sixteen. `runners`: two runners over one, in an environment that takes a
-millisecond a step.
+each); figures are medians. The driver waits for fragments, as in the tuned examples, and does not
+spin. `peers`: one layer of ELMUR over RLlib's LSTM, one runner of four environments, of sixteen.
+`runners`: two runners over one, in an environment that takes a millisecond a step.
 """
 
 import argparse
@@ -48,7 +48,8 @@ def impala(peer: str, n_runners: int = 1, n_envs: int = 4, env: Any = ENVIRONMEN
     config.env_runners(
         num_env_runners=n_runners, num_envs_per_env_runner=n_envs, rollout_fragment_length=64
     )
-    config.learners(num_learners=0).training(train_batch_size_per_learner=64 * n_envs)
+    config.learners(num_learners=0)
+    config.training(train_batch_size_per_learner=64 * n_envs, timeout_s_sampler_manager=0.02)
     config.reporting(min_time_s_per_iteration=1)
     if env == ENVIRONMENT:
         config.env_runners(gym_env_vectorize_mode="vector_entry_point")
