@@ -7,7 +7,7 @@ lasts until it is written again. Inside a segment it is the query: tokens are th
 values, and nothing but themselves has to be kept of them.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,10 +30,10 @@ class DistanceBias(nn.Module):
         self.reach = reach
         self.table = nn.Parameter(torch.zeros(2 * reach + 2, n_heads))
 
-    def row(self, distance: Any, empty: Any) -> Any:
-        """The table's rows of distances, and of empty slots; tensors, or arrays of the host."""
-        row = distance.clip(-self.reach, self.reach) + self.reach
-        return row + empty * (2 * self.reach + 1 - row)
+    def row(self, distance: Tensor, empty: Tensor) -> Tensor:
+        """The table's rows of integer distances (...), and of empty slots."""
+        row = distance.clamp(-self.reach, self.reach).add_(self.reach)
+        return row.masked_fill_(empty, 2 * self.reach + 1)
 
     def forward(self, distance: Tensor, empty: Tensor) -> Tensor:
         """Looks up (...) integer distances, and whether the slot is empty: (..., H)."""
@@ -91,7 +91,7 @@ class SegmentAttention(nn.Module):
         position = (r @ query)[:, self.age].permute(1, 3, 2, 0)  # (L, d, L, H)
         bias = (r @ self.position_bias.mT)[:, self.age].permute(1, 3, 2, 0)  # (L, 1, L, H)
         return (
-            Affine((key.mT @ query).flatten(0, 1), (self.content_bias @ key).flatten()),
+            Affine((query.mT @ key).movedim(0, 1).flatten(1), (self.content_bias @ key).flatten()),
             Position(position.flatten(2), bias.flatten(2)),
             Linear((out @ value).mT.flatten(0, 1)),
         )
@@ -149,19 +149,36 @@ class Mem2Tok(CrossAttention):
         return Linear(torch.stack([logit.mT, mixed], dim=1).permute(2, 0, 1, 3).flatten(1))
 
 
-def read_slots(x: Tensor, residual: Tensor, views: Tensor, bias: Tensor) -> Tensor:
-    """Adds to a residual what tokens, both (B, T, d), get from slots by attending to them.
+class SlotViews(NamedTuple):
+    """What tokens see of their row's slots.
+
+    Attributes:
+        logit: The vectors of the slots' logits, (B, M H, d).
+        mixed: What the slots add to a token, (B, M H, d).
+    """
+
+    logit: Tensor
+    mixed: Tensor
+
+    @classmethod
+    def of(cls, views: Tensor) -> "SlotViews":
+        """Both parts of what `Mem2Tok` makes of slots, (B, M, H, 2 d)."""
+        return cls(*views.flatten(1, 2).chunk(2, dim=-1))
+
+
+def read_slots(x: Tensor, residual: Tensor, views: SlotViews, bias: Tensor) -> Tensor:
+    """Adds to a residual what tokens, both (B T, d), get from their row's slots.
 
     Args:
         x: Tokens.
         residual: What is added to.
-        views: What they see of the slots, (B, M, H, 2 d).
+        views: What they see of the slots.
         bias: Added to the logits, (B, M, H, T).
     """
-    logit, mixed = views.flatten(1, 2).split_with_sizes([x.shape[-1]] * 2, dim=-1)  # (B, M H, d)
-    logits = torch.baddbmm(bias.flatten(1, 2), logit, x.mT)  # (B, M H, T)
-    share = logits.view_as(bias).softmax(dim=1).flatten(1, 2)
-    return torch.baddbmm(residual, share.mT, mixed)
+    tokens = len(bias), -1, x.shape[-1]
+    logits = torch.baddbmm(bias.flatten(1, 2), views.logit, x.view(tokens).mT)  # (B, M H, T)
+    share = logits.view(bias.shape).softmax(dim=1).view(logits.shape)
+    return torch.baddbmm(residual.view(tokens), share.mT, views.mixed).view(x.shape)
 
 
 class Tok2Mem(CrossAttention):

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rllib_elmur.model.attention import SlotViews
 from rllib_elmur.model.layer import SegmentInputs, TokenMaps
 from rllib_elmur.model.network import PolicyNetwork
 
@@ -108,11 +109,12 @@ class PolicyAutomaton:
         for i, layer in enumerate(self.elmur.layers):
             token_maps, memory_maps = self.elmur.absorb()[i]
             gather = _gather(path, depth, len(y))
-            h = layer.attend(y.flatten(0, 1)[:, None], token_maps, gather).view(y.shape)
-            h = h.expand(len(memory), -1, -1)
+            h = layer.attend(y.flatten(0, 1), token_maps, gather).view(y.shape)
+            h = h.expand(len(memory), -1, -1)  # (S, N, d)
             read_bias = layer.distance_bias(distance + depth, empty[:, None]).mT  # (M, H, N)
-            views = layer.view(memory[:, i], memory_maps)
-            y = layer.read(h, views, read_bias.expand(len(h), -1, -1, -1), token_maps)
+            views = SlotViews.of(layer.view(memory[:, i], memory_maps))
+            read_bias = read_bias.expand(len(h), -1, -1, -1)
+            y = layer.read(h.flatten(0, 1), views, read_bias, token_maps).view(h.shape)
             segments = y[:, at_leaves].flatten(0, 1)  # (S F, L, d)
             oldest = memory[:, i, 0].repeat_interleave(len(at_leaves), dim=0)
             position = torch.arange(length)

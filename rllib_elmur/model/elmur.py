@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rllib_elmur.config import ELMURConfig
+from rllib_elmur.model.attention import SlotViews
 from rllib_elmur.model.layer import ELMURLayer, MemoryMaps, SegmentInputs, TokenMaps
 from rllib_elmur.model.segments import Packing, Queue
 from rllib_elmur.model.state import State
@@ -68,7 +69,7 @@ class ELMUR(nn.Module):
         packing = Packing.of(state, lengths)
         queue = Queue.of(state, packing)
         tokens = packing.pack(x, state)  # (N, L, d)
-        y, memories, maps = tokens, [], self.absorb()
+        y, memories, maps = tokens.flatten(0, 1), [], self.absorb()
         for i in range(len(self.layers)):
             y, memory = self._run_layer(i, y, state, packing, queue, maps[i])
             memories.append(memory)
@@ -80,7 +81,7 @@ class ELMUR(nn.Module):
             segment=packing.open_segment(tokens),
         )
         y = self._with_all_parameters(self.final_norm(y), packing)
-        return packing.unpack(y, x.shape[1]), state
+        return packing.unpack(y.view(tokens.shape), x.shape[1]), state
 
     def absorb(self) -> list[tuple[TokenMaps, MemoryMaps]]:
         """What each layer derives from its weights; without gradient it is kept while they are."""
@@ -103,11 +104,11 @@ class ELMUR(nn.Module):
         queue: Queue,
         maps: tuple[TokenMaps, MemoryMaps],
     ) -> tuple[Tensor, Tensor]:
-        """Layer i over packed segments (N, L, d): attend at once, read and write in turn.
+        """Layer i over packed segments (N L, d): attend at once, read and write in turn.
 
-        Returns the outputs, (N, L, d), and the memory after each row's last segment, (B, M, d).
+        Returns the outputs, (N L, d), and the memory after each row's last segment, (B, M, d).
         """
-        layer, n_slots = self.layers[i], state.anchors.shape[-1]
+        layer, n_slots, length = self.layers[i], state.anchors.shape[-1], state.segment.shape[1]
         token_maps, memory_maps = maps
         h = layer.attend(x, token_maps, self._whole_segments)
         distance, empty = queue.distance[:, i], queue.empty[:, i]  # (N, M, L), (N, M)
@@ -121,15 +122,17 @@ class ELMUR(nn.Module):
         views = list(layer.view(memory, memory_maps).unbind(1))
         # The longest rows come first, so segment s concerns a prefix of the rows.
         share = layer.blend.share(empty[:, :1], h)  # (N, 1)
+        h = h.unflatten(0, (-1, length))
         parts = (t.split(packing.active) for t in (h, read_bias, write_bias, share))
         outputs = []
         for s, (h_s, read_s, write_s, share_s) in enumerate(zip(*parts, strict=True)):
             window = torch.stack([view[: len(h_s)] for view in views[s : s + n_slots]], dim=1)
-            y = layer.read(h_s, window, read_s, token_maps)
+            y = layer.read(h_s.flatten(0, 1), SlotViews.of(window), read_s, token_maps)
             outputs.append(y)
             n = packing.complete[s]
             if n:
-                slot = layer.write(y[:n], entries[s][:n], share_s[:n], write_s[:n], memory_maps)
+                tokens = y.view(h_s.shape)[:n]
+                slot = layer.write(tokens, entries[s][:n], share_s[:n], write_s[:n], memory_maps)
                 entries.append(layer.between_segments(slot))
             if s + 1 < len(packing.active):  # what the last segment wrote is read by none
                 views.append(layer.view(entries[-1], memory_maps))
@@ -148,15 +151,16 @@ class ELMUR(nn.Module):
         return y + 0.0 * torch.stack([p.sum() for p in self.memory_parameters()]).sum()
 
     def _whole_segments(self, tokens: Tensor, maps: TokenMaps) -> SegmentInputs:
-        """Tokens of whole segments (N, L, d) attend to each other: `gather` of `attend`."""
-        n, length, d = tokens.shape
+        """Tokens of whole segments (N L, d) attend to each other: `gather` of `attend`."""
+        length = self.config.segment_length
         shift = maps.position.bias.unflatten(-1, (length, -1)) + self.future  # (L, 1, L, H)
-        by_query = tokens.transpose(0, 1)  # (L, N, d)
+        segments = tokens.unflatten(0, (-1, length))
+        by_query = segments.transpose(0, 1)  # (L, N, d)
         logits = torch.baddbmm(shift.flatten(2), by_query, maps.position.weight)
         logits = logits.unflatten(-1, (length, -1))  # (queries, N, keys, H)
         return SegmentInputs(
-            query=maps.query(tokens).view(n, -1, d),
-            context=tokens,
+            query=maps.query(tokens).view(len(segments), -1, tokens.shape[-1]),
+            context=segments,
             position=logits.permute(1, 2, 0, 3).flatten(2),  # (N, keys, queries H)
         )
 

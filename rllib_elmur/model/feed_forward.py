@@ -1,9 +1,9 @@
 """The feed-forward network, the two residual forms around a block, and the maps they are made of.
 
 The equations of a layer run on plain records of tensors, not on modules: a step of a rollout is so
-short that calling modules would cost as much as computing. A record of several layers (`stack`)
-runs them at once, on rows that stand layer by layer. What a block adds to its residual has no bias:
-the shift of the norm before it serves.
+short that calling modules, or changing a shape, would cost as much as computing; so rows come in
+one axis. A record of several layers (`stack`) runs them at once, on rows that stand layer by layer.
+What a block adds to its residual has no bias: the shift of the norm before it serves.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ class Affine(NamedTuple):
     """An affine map.
 
     Attributes:
-        weight: (outputs, inputs).
+        weight: (inputs, outputs).
         bias: (outputs,).
     """
 
@@ -25,19 +25,19 @@ class Affine(NamedTuple):
     bias: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Maps (..., inputs) to (..., outputs)."""
-        return nn.functional.linear(x, self.weight, self.bias)
+        """Maps (R, inputs) to (R, outputs)."""
+        return torch.addmm(self.bias, x, self.weight)
 
     @staticmethod
     def of(linear: nn.Linear) -> "Affine":
         """The map of a module."""
-        return Affine(linear.weight, linear.bias)
+        return Affine(linear.weight.T, linear.bias)
 
     @staticmethod
     def stack(maps: Sequence["Affine"]) -> "StackedAffine":
         """The maps of n layers."""
         weight, bias = (torch.stack(parts) for parts in zip(*maps, strict=True))
-        return StackedAffine(weight.mT.contiguous(), bias[:, None])
+        return StackedAffine(weight, bias[:, None])
 
 
 class StackedAffine(NamedTuple):
@@ -62,9 +62,8 @@ class Linear(NamedTuple):
         return x @ self.weight
 
     def onto(self, residual: Tensor, x: Tensor) -> Tensor:
-        """Adds the map of x (..., inputs) to a residual (..., outputs)."""
-        sum_ = torch.addmm(residual.flatten(0, -2), x.flatten(0, -2), self.weight)
-        return sum_.view(residual.shape)
+        """Adds the map of x (R, inputs) to a residual (R, outputs)."""
+        return torch.addmm(residual, x, self.weight)
 
     @staticmethod
     def stack(maps: Sequence["Linear"]) -> "StackedLinear":
@@ -142,7 +141,7 @@ class FeedForward(nn.Sequential):
 def feed_forward(
     x: Tensor, residual: Tensor, into: Affine | StackedAffine, out: Linear | StackedLinear
 ) -> Tensor:
-    """Adds what the network makes of x to a residual, both (..., d)."""
+    """Adds what the network makes of x to a residual, both (R, d)."""
     return out.onto(residual, into(x).relu_())
 
 
@@ -158,7 +157,7 @@ class PostNorm(nn.Module):
 
     @staticmethod
     def around(x: Tensor, block: Block, norm: Norm | StackedNorm) -> Tensor:
-        """Applies `block` to x (..., d) with the residual around it."""
+        """Applies `block` to x (R, d) with the residual around it."""
         return norm(block(x, x))
 
 
@@ -171,5 +170,5 @@ class PreNorm(nn.Module):
 
     @staticmethod
     def around(x: Tensor, block: Block, norm: Norm | StackedNorm) -> Tensor:
-        """Applies `block` to the normalised x (..., d) with the residual around it."""
+        """Applies `block` to the normalised x (R, d) with the residual around it."""
         return block(norm(x), x)

@@ -12,6 +12,7 @@ from rllib_elmur.model.attention import (
     Mem2Tok,
     Position,
     SegmentAttention,
+    SlotViews,
     Tok2Mem,
     mix_tokens,
     read_slots,
@@ -143,26 +144,26 @@ class ELMURLayer(nn.Module):
     def attend(
         self, x: Tensor, maps: TokenMaps, gather: Callable[[Tensor, TokenMaps], SegmentInputs]
     ) -> Tensor:
-        """Equation 1: tokens (N, T, d) attend to their own segment.
+        """Equation 1: tokens attend to their own segment.
 
         Args:
-            x: Tokens, (N, T, d).
+            x: T tokens of each of N segments, (N T, d).
             maps: From `absorb`.
             gather: Brings tokens together with what is known of their segments' other tokens.
         """
 
         def block(tokens: Tensor, residual: Tensor) -> Tensor:
             mixed = mix_tokens(*gather(tokens, maps))  # (N, T H, d)
-            return maps.out.onto(residual, mixed.view(*tokens.shape[:2], -1))
+            return maps.out.onto(residual, mixed.view(len(tokens), -1))
 
         return self.around(x, block, maps.attend_norm)
 
-    def read(self, h: Tensor, views: Tensor, bias: Tensor, maps: TokenMaps) -> Tensor:
+    def read(self, h: Tensor, views: SlotViews, bias: Tensor, maps: TokenMaps) -> Tensor:
         """Equations 2 and 3 (mem2tok): tokens of one segment read every slot.
 
         Args:
-            h: Tokens after self-attention, (B, T, d).
-            views: What they see of the slots, (B, M, H, 2 d).
+            h: T tokens of each of B rows after self-attention, (B T, d).
+            views: What they see of their row's M slots.
             bias: Of token position less slot anchor, (B, M, H, T).
             maps: From `absorb`.
         """
@@ -170,7 +171,7 @@ class ELMURLayer(nn.Module):
         return self.around(h, lambda x, r: feed_forward(x, r, *maps.ffn), maps.ffn_norm)
 
     def view(self, slots: Tensor, maps: MemoryMaps) -> Tensor:
-        """What `read` needs of slots (..., d): (..., H, 2 d)."""
+        """What `read` needs of slots (..., d): (..., H, 2 d), see `SlotViews`."""
         return maps.view(slots).unflatten(-1, (self.n_heads, -1))
 
     def write(
@@ -196,7 +197,7 @@ class ELMURLayer(nn.Module):
         """Equations 4 to 6: what `write` rounds; the same arguments."""
 
         def block(m: Tensor, residual: Tensor) -> Tensor:
-            query = maps.query(m).unflatten(-1, (self.n_heads, -1))  # (B, H, d)
+            query = maps.query(m).view(len(m), self.n_heads, -1)  # (B, H, d)
             return maps.slot.onto(residual, mix_tokens(query, h, bias).flatten(1))
 
         u = self.around(slot, block, maps.write_norm)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rllib_elmur.model.attention import SlotViews
 from rllib_elmur.model.elmur import ELMUR
 from rllib_elmur.model.layer import MemoryMaps, SegmentInputs, TokenMaps
 from rllib_elmur.model.state import State
@@ -35,12 +36,13 @@ class LiveBatch:
     def __init__(self, elmur: ELMUR, state: State):
         c, n_rows, like = elmur.config, len(state.clock), state.segment
         self.elmur, self._length = elmur, c.segment_length
+        self._layers, self._device = list(elmur.layers), like.device
         # The integers that steer are the host's: no step waits for a device to tell them.
         self.clock = state.clock.numpy(force=True).copy()
         self._anchors = state.anchors.transpose(0, 1).numpy(force=True).copy()  # (n, B, M)
         token = np.arange(self._length)
         # How old a ring's entries are, by place, (L, L).
-        self._age = elmur.layers[0].self_attention.age.numpy(force=True)
+        self._age = self._layers[0].self_attention.age.numpy(force=True)
         # How far back a row of some phase must not look: (places, phases, places of keys, 1).
         hidden = torch.from_numpy(self._age[:, None] > token[:, None])[..., None]
         self._hidden = like.new_zeros(hidden.shape).masked_fill_(hidden.to(like.device), -torch.inf)
@@ -53,8 +55,8 @@ class LiveBatch:
         self._outputs = like.new_empty(c.n_layers, *like.shape)
         self._context = like.new_zeros(c.n_layers, *like.shape)  # what tokens attend to
         # Where each layer and place writes; making views anew would cost as much as writing.
-        self._outputs_at = [list(layer.split(1, dim=1)) for layer in self._outputs]
-        self._context_at = [list(layer.split(1, dim=1)) for layer in self._context]
+        self._outputs_at = [layer.unbind(1) for layer in self._outputs]
+        self._context_at = [layer.unbind(1) for layer in self._context]
         self._memory = state.memory.transpose(0, 1).flatten(0, 2)  # (n B M, d)
         self._derive()
 
@@ -124,39 +126,38 @@ class LiveBatch:
         phase = self._index(clock % self._length)
         distance, tables = clock[:, None] - self._anchors, self._tables_begin[:, None, None]
         bias = self._bias(distance, self._anchors < 0, tables)[..., None]  # (n, B, M, H, T = 1)
-        y = x[:, None]  # (B, 1, d)
-        for i, layer in enumerate(self.elmur.layers):
+        y = x
+        for i, layer in enumerate(self._layers):
 
             def gather(token: Tensor, maps: TokenMaps, i: int = i) -> SegmentInputs:
                 self._context_at[i][place].copy_(token)
-                token = token[:, 0]
                 shift = self._shift[i][place].index_select(0, phase)  # (B, L H)
                 position = torch.addmm(shift, token, maps.position.weight[place])
                 return SegmentInputs(
                     query=maps.query(token).view(len(token), -1, token.shape[-1]),
                     context=self._context[i],
-                    position=position.unflatten(-1, (self._length, -1)),
+                    position=position.view(len(token), self._length, -1),
                 )
 
             maps = self._token_maps[i]
             h = layer.attend(y, maps, gather)
-            y = layer.read(h, self._views_of[i], bias[i], maps)
+            y = layer.read(h, self._slot_views[i], bias[i], maps)
             self._outputs_at[i][place].copy_(y)
-        return y[:, 0]
+        return y
 
     def _write(self, finished: np.ndarray) -> None:
         """Writes the least recently used slot of each layer in rows that finished a segment."""
         n_layers, n_rows, n_slots = self._anchors.shape
         rows = (np.arange(0, n_layers * n_rows, n_rows)[:, None] + finished).reshape(-1)  # (n R,)
-        by_row = self._anchors.reshape(-1, n_slots)[rows]
-        oldest = by_row.argmin(-1)  # empty slots, of anchor -1, come first
-        slot, anchor = rows * n_slots + oldest, by_row.min(-1)
+        oldest = self._anchors.reshape(-1, n_slots)[rows].argmin(-1)  # empty, of anchor -1, first
+        slot = rows * n_slots + oldest
+        anchor = self._anchors.reshape(-1)[slot]
         last = np.concatenate([self.clock[finished] - 1] * n_layers)
         position = last[:, None] - self._age[self._place]
         empty = (anchor < 0)[:, None]
         tables = self._tables_begin.repeat(len(finished))[:, None]
         bias = self._bias(anchor[:, None] - position, empty, tables)  # (n R, L, H)
-        at, maps, layer = self._index(slot), self._memory_maps, self.elmur.layers[0]
+        at, maps, layer = self._index(slot), self._memory_maps, self._layers[0]
         old = self._memory.index_select(0, at)
         h = self._outputs.flatten(0, 1).index_select(0, self._index(rows))
         share = layer.blend.share(self._index(empty), h)
@@ -168,8 +169,8 @@ class LiveBatch:
 
     def _bias(self, distance: np.ndarray, empty: np.ndarray, table: np.ndarray) -> Tensor:
         """Logits of distances, (...) to (..., H), from the table that begins at row `table`."""
-        row = self.elmur.layers[0].distance_bias.row(distance, empty) + table
-        return torch.nn.functional.embedding(self._index(row), self._tables)
+        row = self._layers[0].distance_bias.row(self._index(distance), self._index(empty))
+        return torch.embedding(self._tables, row.add_(self._index(table)))
 
     def _refresh(self) -> None:
         if self._version != self.elmur.weights_version():
@@ -177,7 +178,7 @@ class LiveBatch:
 
     def _derive(self) -> None:
         """Derives from the weights all that a step needs; runs the open tokens again."""
-        layers, n_layers = self.elmur.layers, len(self._anchors)
+        layers, n_layers = self._layers, len(self._anchors)
         self._version = self.elmur.weights_version()
         self._token_maps, memory_maps = zip(*self.elmur.absorb(), strict=True)
         self._memory_maps = MemoryMaps.stack(memory_maps) if n_layers > 1 else memory_maps[0]
@@ -196,6 +197,7 @@ class LiveBatch:
         self._memory_of, self._views_of = (
             slots.unflatten(0, self._anchors.shape) for slots in (self._memory, self._views)
         )
+        self._slot_views = [SlotViews.of(views) for views in self._views_of]
         initial_views = layers[0].view(initial.flatten(0, 1), self._memory_maps)
         self._initial_views = initial_views.unflatten(0, initial.shape[:2])[:, None]
         # Rows with fewer tokens fill places that their coming tokens will overwrite.
@@ -207,4 +209,4 @@ class LiveBatch:
 
     def _index(self, integers: Sequence[int] | np.ndarray) -> Tensor:
         """Integers or flags of the host on the device."""
-        return torch.from_numpy(np.asarray(integers)).to(self.elmur.future.device)
+        return torch.from_numpy(np.asarray(integers)).to(self._device)
