@@ -53,7 +53,7 @@ class TrainRows(ConnectorV2):
         known, snapshots = [], []
         for episode, length in zip(episodes, rows.lengths, strict=True):
             for begin in range(0, length, rows.size):
-                snapshot, is_known = _state_of_row(episode, begin)
+                snapshot, is_known = state_of_row(episode, begin)
                 snapshots.append(snapshot)
                 known.append(is_known)
             episode.extra_model_outputs.pop(SNAPSHOTS, None)  # no column of the train batch
@@ -128,7 +128,7 @@ def with_snapshots(users: Any) -> LearnerConnectorBuilder:
     return users if isinstance(users, LearnerConnectorBuilder) else LearnerConnectorBuilder(users)
 
 
-def _state_of_row(episode: Any, begin: int) -> tuple[bytes | None, bool]:
+def state_of_row(episode: Any, begin: int) -> tuple[bytes | None, bool]:
     """The snapshot of the row that begins at a step of an episode, and whether its state is known.
 
     The state of a row without a snapshot is known if it is the initial one.
