@@ -132,7 +132,7 @@ class LiveBatch:
             def gather(token: Tensor, maps: TokenMaps, i: int = i) -> SegmentInputs:
                 self._context_at[i][place].copy_(token)
                 shift = self._shift[i][place].index_select(0, phase)  # (B, L H)
-                position = torch.addmm(shift, token, maps.position.weight[place])
+                position = torch.addmm(shift, token, self._position[i][place])
                 return SegmentInputs(
                     query=maps.query(token).view(len(token), -1, token.shape[-1]),
                     context=self._context[i],
@@ -182,9 +182,10 @@ class LiveBatch:
         self._version = self.elmur.weights_version()
         self._token_maps, memory_maps = zip(*self.elmur.absorb(), strict=True)
         self._memory_maps = MemoryMaps.stack(memory_maps) if n_layers > 1 else memory_maps[0]
-        # Constant position logits by layer, place and phase: (n, L, L, L H).
+        # Position logits by layer and place: weights (d, L H), and constants by phase (L, L H).
+        self._position = [maps.position.weight.unbind() for maps in self._token_maps]
         shift = [maps.position.bias.unflatten(-1, (self._length, -1)) for maps in self._token_maps]
-        self._shift = [(bias + self._hidden).flatten(2) for bias in shift]
+        self._shift = [(bias + self._hidden).flatten(2).unbind() for bias in shift]
         self._tables = torch.cat([layer.distance_bias.table for layer in layers])
         self._tables_begin = np.arange(n_layers) * (len(self._tables) // n_layers)
         initial = torch.stack([layer.initial_memory for layer in layers])  # (n, M, d)
