@@ -77,6 +77,8 @@ def started(
     options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
     if not address:
         options |= {"num_cpus": num_cpus, "num_gpus": num_gpus}
+        # Ray would keep a history of up to 100,000 tasks for a dashboard that is not there.
+        os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
     ours = not ray.is_initialized()
     if ours:
         try:

@@ -3,10 +3,10 @@
     python tests/benchmarks/soak.py                         5 minutes of warm-up, 15 measured
     python tests/benchmarks/soak.py --warm-up 1 --minutes 3
 
-IMPALA with one remote env runner of sixteen environments and the learner in this process. Every ten
-seconds: resident memory of this process and of each of Ray's, bytes in the object store, and env
-steps per second. Prints for each the mean and the line through all samples from the soak's begin
-to its end. `--json FILE` keeps the samples.
+IMPALA with one remote env runner of sixteen environments and the learner in this process, on a Ray
+that is started as by `rllib train`. Every ten seconds: resident memory of this process and of each
+of Ray's, bytes in the object store, and env steps per second. Prints for each the mean and the line
+through all samples from the soak's begin to its end. `--json FILE` keeps the samples.
 """
 
 import argparse
@@ -22,6 +22,8 @@ from peers import resident, status_of
 from rich.console import Console
 from rich.table import Table
 
+from rllib_elmur.experiments import cluster
+
 EVERY = 10  # seconds
 
 
@@ -36,7 +38,8 @@ def processes() -> dict[str, float]:
             continue
         pid = int(status.parent.name)
         parents[pid] = int(lines["PPid"])
-        title = command.split("/")[-1] or lines["Name"].strip()
+        # Of a worker it also says what it does just now.
+        title = command.split("/")[-1].split(".")[0] or lines["Name"].strip()
         named[pid] = title, resident(lines)
     below = {os.getpid()}
     while more := {pid for pid, parent in parents.items() if parent in below} - below:
@@ -50,16 +53,23 @@ def object_store() -> float:
     return (total - ray.available_resources().get("object_store_memory", 0.0)) / 2**20
 
 
+def env_steps(algorithm) -> float:
+    """Trains for an iteration, or more if no sample came in it; returns the env steps so far."""
+    while np.isnan(steps := algorithm.train().get(STEPS, np.nan)):
+        pass
+    return steps
+
+
 def sample_for(algorithm, seconds: float) -> list[dict[str, float]]:
     """Trains for so long; a sample of everything every `EVERY` seconds."""
-    samples, begin, steps = [], time.perf_counter(), algorithm.train()[STEPS]
+    samples, steps, begin = [], env_steps(algorithm), time.perf_counter()
     last = begin
     while time.perf_counter() - begin < seconds:
-        result = algorithm.train()
+        now_steps = env_steps(algorithm)
         if (now := time.perf_counter()) - last >= EVERY:
-            rate = (result[STEPS] - steps) / (now - last)
+            rate = (now_steps - steps) / (now - last)
             samples.append({"env steps/s": rate, "object store, MiB": object_store()} | processes())
-            steps, last = result[STEPS], now
+            steps, last = now_steps, now
     return samples
 
 
@@ -76,20 +86,22 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=15)
     parser.add_argument("--json", type=Path, help="write the samples here")
     arguments = parser.parse_args()
-    ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False, logging_level="error")
-    algorithm = impala("ELMUR", 1, 16).build_algo()
-    sample_for(algorithm, 60 * arguments.warm_up)
-    samples = sample_for(algorithm, 60 * arguments.minutes)
+    with cluster.quiet(), cluster.started(None, num_cpus=2, num_gpus=None, verbose=0):
+        algorithm = impala("ELMUR", 1, 16).build_algo()
+        sample_for(algorithm, 60 * arguments.warm_up)
+        samples = sample_for(algorithm, 60 * arguments.minutes)
+        algorithm.stop()
     if arguments.json:
         arguments.json.write_text(json.dumps(samples, indent=1))
     table = Table("what", "mean", "line from", "to", "rises by", "samples")
     for what in sorted({name for sample in samples for name in sample}):
         values = [sample[what] for sample in samples if what in sample]
+        if len(values) < 2:
+            continue
         mean, (first, last) = np.mean(values), line(values)
         rise = f"{(last - first) / mean:+.2%}" if mean else "-"
         table.add_row(what, *(f"{v:,.2f}" for v in (mean, first, last)), rise, str(len(values)))
     Console(highlight=False, width=120).print(table)
-    algorithm.stop()
 
 
 if __name__ == "__main__":
