@@ -84,10 +84,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--warm-up", type=float, default=5, help="minutes")
     parser.add_argument("--minutes", type=float, default=15)
+    parser.add_argument("--peer", choices=["ELMUR", "LSTM"], default="ELMUR", help="who trains")
     parser.add_argument("--json", type=Path, help="write the samples here")
     arguments = parser.parse_args()
     with cluster.quiet(), cluster.started(None, num_cpus=2, num_gpus=None, verbose=0):
-        algorithm = impala("ELMUR", 1, 16).build_algo()
+        algorithm = impala(arguments.peer, 1, 16).build_algo()
         sample_for(algorithm, 60 * arguments.warm_up)
         samples = sample_for(algorithm, 60 * arguments.minutes)
         algorithm.stop()
