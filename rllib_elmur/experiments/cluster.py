@@ -74,9 +74,9 @@ def started(
     os.environ["PYTHONPATH"] = os.pathsep.join(
         dict.fromkeys([*ours_first, *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
     ).strip(os.pathsep)
-    options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
+    options: dict[str, Any] = {"address": address}
     if not address:
-        options |= {"num_cpus": num_cpus, "num_gpus": num_gpus}
+        options = {"include_dashboard": False, "num_cpus": num_cpus, "num_gpus": num_gpus}
         # Ray would keep a history of up to 100,000 tasks for a dashboard that is not there.
         os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
     ours = not ray.is_initialized()

@@ -108,7 +108,7 @@ class ELMUR(nn.Module):
 
         Returns the outputs, (N L, d), and the memory after each row's last segment, (B, M, d).
         """
-        layer, n_slots, length = self.layers[i], state.anchors.shape[-1], state.segment.shape[1]
+        layer, n_slots = self.layers[i], state.anchors.shape[-1]
         token_maps, memory_maps = maps
         h = layer.attend(x, token_maps, self._whole_segments)
         distance, empty = queue.distance[:, i], queue.empty[:, i]  # (N, M, L), (N, M)
@@ -122,7 +122,7 @@ class ELMUR(nn.Module):
         views = list(layer.view(memory, memory_maps).unbind(1))
         # The longest rows come first, so segment s concerns a prefix of the rows.
         share = layer.blend.share(empty[:, :1], h)  # (N, 1)
-        h = h.unflatten(0, (-1, length))
+        h = h.unflatten(0, (-1, self.config.segment_length))
         parts = (t.split(packing.active) for t in (h, read_bias, write_bias, share))
         outputs = []
         for s, (h_s, read_s, write_s, share_s) in enumerate(zip(*parts, strict=True)):

@@ -27,9 +27,8 @@ from rich.table import Table
 from torch import Tensor
 from torch.distributions import Categorical, kl_divergence
 
-from rllib_elmur.experiments.build import config_of, default_config
+from rllib_elmur.experiments import schema
 from rllib_elmur.experiments.examples import path_of
-from rllib_elmur.experiments.yaml_lines import Source
 from rllib_elmur.model.state import State
 from rllib_elmur.plugin.columns import state_from, unpack_rows
 from rllib_elmur.plugin.train_rows import LearnerConnectorBuilder, state_of_row
@@ -102,11 +101,8 @@ def kl(one: Tensor, other: Tensor) -> float:
 
 def config_from(name: str, measure: Measure) -> Any:
     """The config of a tuned example of IMPALA or APPO whose learner measures."""
-    path = path_of(name)
-    source = Source(path, path.read_text())
-    experiment = source.content[name]
-    default = default_config(source, name, experiment["run"])
-    config = config_of(source, name, default, experiment["env"], experiment["config"])
+    (experiment,) = schema.load(path_of(name))
+    config = experiment.trials[0].config
     return config.learners(learner_connector=LearnerConnectorBuilder(lambda *args: measure))
 
 

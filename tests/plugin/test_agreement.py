@@ -19,6 +19,8 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.evaluation.postprocessing import Postprocessing
 
+from rllib_elmur.plugin.columns import state_column
+
 TOLERANCE = 1e-5
 # Episodes of one step, shorter and longer than a chunk of 8, and of its length and multiples.
 LENGTHS = [1, 2, 7, 8, 9, 16, 23, 40]
@@ -139,11 +141,8 @@ def test_an_episode_cut_into_fragments_gives_the_values_of_one_that_is_run_throu
     output = module.forward_train(batch)
     learner_logits = per_fragment(output[Columns.ACTION_DIST_INPUTS], fragments)
     # What came before a row shows: without its state there are other logits.
-    start = {
-        name: torch.as_tensor(value).expand(len(batch[Columns.OBS]), *value.shape)
-        for name, value in module.get_initial_state().items()
-    }
-    stateless = module.forward_train(batch | {Columns.STATE_IN: start})
+    start = module.network.elmur.initial_state(len(batch[Columns.OBS]))
+    stateless = module.forward_train(batch | {Columns.STATE_IN: state_column(start)})
     without = per_fragment(stateless[Columns.ACTION_DIST_INPUTS], fragments)
     late = [i for i, fragment in enumerate(fragments) if fragment.start > max_seq_len]
     assert late
