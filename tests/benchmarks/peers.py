@@ -19,6 +19,8 @@ import rllib_elmur
 torch.set_num_threads(1)
 
 ENVIRONMENT = "rllib_elmur/TMazePassive-v0"
+ROUNDS = 7
+Row = dict[str, Any]  # of a table of ratios
 OPTIONS = {"memory_levels": 2}
 LONG = {"d_model": 128, "d_ff": 256, "segment_length": 16, "memory_slots": 4, "max_seq_len": 64}
 
@@ -65,8 +67,11 @@ def status_of(process: str = "self") -> dict[str, str]:
 
 
 def resident(status: dict[str, str]) -> float:
-    """Resident memory of a process, in MiB; the kernel's own have none."""
-    return int(status.get("VmRSS", "0").split()[0]) / 1024
+    """Resident memory of a process but for memory shared by all, such as Ray's objects; in MiB.
+
+    The kernel's own processes have none.
+    """
+    return sum(int(status.get(kind, "0").split()[0]) for kind in ("RssAnon", "RssFile")) / 1024
 
 
 def alternate(tasks: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
@@ -79,3 +84,10 @@ def alternate(tasks: dict[str, Callable[[], Any]], rounds: int) -> dict[str, flo
             if i:
                 seconds[name].append(time.perf_counter() - begin)
     return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def row(name: str, peer: str, values: dict[str, float], unit: str) -> Row:
+    """ELMUR's value beside a peer's."""
+    ours, theirs = values["ELMUR"], values[peer]
+    ratio = ours / theirs
+    return {"what": name, "peer": peer, "ELMUR": ours, "it": theirs, "ratio": ratio, "unit": unit}

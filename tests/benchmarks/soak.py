@@ -5,13 +5,17 @@
 
 IMPALA with one remote env runner of sixteen environments and the learner in this process, on a Ray
 that is started as by `rllib train`. Every ten seconds: resident memory of this process and of each
-of Ray's, bytes in the object store, and env steps per second. Prints for each the mean and the line
+of Ray's, but for the object store's; what objects take in that store, the mean of the ten seconds;
+shared memory of this machine, which is the store's and other programs'; env steps per second. The
+raylet and the workers share the store, and each counts a page of it from when it first looks at
+it: shared memory is therefore counted once, by itself. Prints for each the mean and the line
 through all samples from the soak's begin to its end. `--json FILE` keeps the samples.
 """
 
 import argparse
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -62,14 +66,19 @@ def env_steps(algorithm) -> float:
 
 def sample_for(algorithm, seconds: float) -> list[dict[str, float]]:
     """Trains for so long; a sample of everything every `EVERY` seconds."""
-    samples, steps, begin = [], env_steps(algorithm), time.perf_counter()
+    samples, objects, steps, begin = [], [], env_steps(algorithm), time.perf_counter()
     last = begin
     while time.perf_counter() - begin < seconds:
         now_steps = env_steps(algorithm)
+        objects.append(object_store())
         if (now := time.perf_counter()) - last >= EVERY:
-            rate = (now_steps - steps) / (now - last)
-            samples.append({"env steps/s": rate, "object store, MiB": object_store()} | processes())
-            steps, last = now_steps, now
+            of_all = {
+                "env steps/s": (now_steps - steps) / (now - last),
+                "objects in the store, MiB": np.mean(objects),
+                "shared memory, MiB": shutil.disk_usage("/dev/shm").used / 2**20,
+            }
+            samples.append(of_all | processes())
+            objects, steps, last = [], now_steps, now
     return samples
 
 
