@@ -10,7 +10,6 @@ table for each memory; `--json FILE` keeps all verdicts.
 """
 
 import argparse
-import csv
 import json
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
@@ -18,15 +17,13 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import yaml
-from learning import STEPS, Curve, lowest_after, read_example, time_to
+from learning import STEPS, Curve, lowest_after, read_example, time_to, trained
 from rich.console import Console
 from rich.table import Table
 
 from rllib_elmur.experiments import cluster
 from rllib_elmur.experiments.certify import certify
 from rllib_elmur.experiments.options import TrainOptions
-from rllib_elmur.experiments.train import train
 
 SUCCESS = "env_runners/success"
 FOLLOWING = 20  # checkpoints after the first proof
@@ -34,27 +31,12 @@ UNCHECKED = {"verdict": "unchecked"}
 
 
 def run(name: str, model: dict[str, Any], seeds: list[int], steps: int, folder: Path):
-    """Trains an example; returns each seed's curve and its checkpoints by env steps."""
-    console = Console()
+    """Trains an example; returns each seed's curve and all its checkpoints."""
     experiment = read_example(name)
     experiment["stop"] = {STEPS: steps}
-    experiment["config"]["seed"] = {"grid_search": seeds}
     experiment["config"]["rl_module_spec"]["model_config"] |= model
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "experiment.yaml"
-    file.write_text(yaml.safe_dump({name: experiment}))
     options = TrainOptions(storage_path=folder, experiment_name="runs", checkpoint_freq=1)
-    (outcome,) = train(file, options, console)
-    if outcome.errors:
-        raise RuntimeError("\n".join(outcome.errors))
-    found = {}
-    for progress in outcome.folder.glob("*/progress.csv"):
-        seed = json.loads((progress.parent / "params.json").read_text())["seed"]
-        with progress.open() as lines:
-            keys = STEPS, SUCCESS, "time_total_s"
-            curve = [tuple(float(row[key]) for key in keys) for row in csv.DictReader(lines)]
-        found[seed] = curve, sorted(progress.parent.glob("checkpoint_*"))
-    return dict(sorted(found.items()))
+    return trained(name, experiment, seeds, SUCCESS, options, Console())
 
 
 def verdict_of(task: tuple[Path, int]) -> dict[str, Any]:

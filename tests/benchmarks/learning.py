@@ -83,6 +83,36 @@ def variants(name: str, models: list[dict[str, Any]]) -> dict[str, dict[str, Any
     }
 
 
+# A point of a learning curve: env steps, the metric, seconds of training.
+Curve = list[tuple[float, float, float]]
+
+
+def trained(
+    name: str,
+    experiment: dict[str, Any],
+    seeds: list[int],
+    metric: str,
+    options: TrainOptions,
+    console: Console,
+) -> dict[int, tuple[Curve, list[Path]]]:
+    """Trains an experiment with every seed; returns each seed's curve and its checkpoints."""
+    experiment["config"]["seed"] = {"grid_search": seeds}
+    options.storage_path.mkdir(parents=True, exist_ok=True)
+    file = options.storage_path / "experiment.yaml"
+    file.write_text(yaml.safe_dump({name: experiment}))
+    (outcome,) = train(file, options, console)
+    if outcome.errors:
+        raise RuntimeError("\n".join(outcome.errors))
+    results = {}
+    for progress in outcome.folder.glob("*/progress.csv"):
+        seed = json.loads((progress.parent / "params.json").read_text())["seed"]
+        with progress.open() as lines:
+            keys = STEPS, metric, "time_total_s"
+            curve = [tuple(float(row[key]) for key in keys) for row in csv.DictReader(lines)]
+        results[seed] = curve, sorted(progress.parent.glob("checkpoint_*"))
+    return dict(sorted(results.items()))
+
+
 def run(
     task: str,
     policy: str,
@@ -91,38 +121,23 @@ def run(
     steps: int,
     folder: Path,
     console: Console,
-):
+) -> dict[int, tuple[Curve, list[Path]]]:
     """Trains a policy with every seed; returns each seed's curve and its last checkpoints."""
     name, metric, _ = TASKS[task]
     example = read_example(name)
-    config = {**example["config"], **changes, "seed": {"grid_search": seeds}}
+    config = {**example["config"], **changes}
     example["config"] = {key: value for key, value in config.items() if value is not None}
     example["stop"] = {STEPS: steps}
     if task == "cartpole":
         example["stop"][metric] = SOLVED
-    file = folder / "experiment.yaml"
-    file.write_text(yaml.safe_dump({name: example}))
     options = TrainOptions(
         storage_path=folder,
         experiment_name="".join(c if c.isalnum() else "-" for c in f"{task} {policy}"),
         checkpoint_freq=1 if task in PLAYED else 0,
         keep_checkpoints_num=CHECKPOINTS,
     )
-    (outcome,) = train(file, options, console)
-    if outcome.errors:
-        raise RuntimeError("\n".join(outcome.errors))
-    results = {}
-    for trial in sorted(outcome.folder.glob("*/progress.csv")):
-        seed = json.loads((trial.parent / "params.json").read_text())["seed"]
-        with trial.open() as lines:
-            keys = STEPS, metric, "time_total_s"
-            rows = [tuple(float(row[key]) for key in keys) for row in csv.DictReader(lines)]
-        results[seed] = rows, sorted(trial.parent.glob("checkpoint_*"))[-CHECKPOINTS:]
-    return dict(sorted(results.items()))
-
-
-# A point of a learning curve: env steps, the metric, seconds of training.
-Curve = list[tuple[float, float, float]]
+    results = trained(name, example, seeds, metric, options, console)
+    return {seed: (curve, kept[-CHECKPOINTS:]) for seed, (curve, kept) in results.items()}
 
 
 def time_to(curve: Curve, level: float, window: int) -> tuple[float | None, float | None]:
@@ -185,7 +200,6 @@ def main() -> None:
     arguments = parser.parse_args()
     console = Console(highlight=False)
     folder = arguments.folder or Path(tempfile.mkdtemp())
-    folder.mkdir(parents=True, exist_ok=True)
     name, _, steps = TASKS[arguments.task]
     data: dict[str, Any] = {}
     for policy, changes in variants(name, arguments.model).items():
