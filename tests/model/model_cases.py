@@ -172,3 +172,12 @@ def row_of(state, b):
 def same(state, other):
     """Whether two states are equal to the last bit."""
     return all(torch.equal(a, b) for a, b in zip(state, other, strict=True))
+
+
+def run(schedule, model, x, state):
+    """Outputs and state after `x`, by the schedule of that name."""
+    with torch.no_grad():
+        if schedule == "sequence":
+            return model(x, state)
+        outputs, new_state, _ = run_steps(model, x, state)
+        return outputs, new_state
