@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from model_cases import build, examples, run_steps, seeds, sizes, state_at, tokens
+from model_cases import build, examples, run, seeds, sizes, state_at, tokens
 from reference import PlainELMUR
 
 LEVELS = (None, 2, 3, 5)
@@ -30,14 +30,6 @@ def reference_deviation(model, x, state, outputs, new_state):
         worst = max(worst, np.abs(memory - np.array(row.memory))[written].max(initial=0.0))
         assert not memory[~written].any()
     return worst
-
-
-def run(schedule, model, x, state):
-    with torch.no_grad():
-        if schedule == "sequence":
-            return model(x, state)
-        outputs, new_state, _ = run_steps(model, x, state)
-        return outputs, new_state
 
 
 @pytest.mark.parametrize("schedule", ["sequence", "step"])
