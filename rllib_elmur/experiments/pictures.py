@@ -1,22 +1,21 @@
 """The picture of a report: readable at 800 pixels and without colour."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-if TYPE_CHECKING:
-    from rllib_elmur.experiments.closure import Certificate
-    from rllib_elmur.experiments.evaluate import Row
-    from rllib_elmur.experiments.report import Retention
+from rllib_elmur.experiments.closure import Certificate
+from rllib_elmur.experiments.evaluate import Row
+from rllib_elmur.experiments.retention import Retention
 
 
 def draw(
-    rows: "list[Row]",
-    certificate: "Certificate | None",
-    retention: "Retention",
+    rows: list[Row],
+    certificate: Certificate | None,
+    retention: Retention,
     segment_length: int,
     out: Path,
 ) -> None:
@@ -32,7 +31,7 @@ def draw(
     figure.savefig(out, dpi=100)
 
 
-def _draw_success(axes: Any, rows: "list[Row]", certificate: "Certificate | None") -> None:
+def _draw_success(axes: Any, rows: list[Row], certificate: Certificate | None) -> None:
     axes.plot(
         [row.corridor_length for row in rows],
         [row.success for row in rows],
@@ -51,7 +50,7 @@ def _draw_success(axes: Any, rows: "list[Row]", certificate: "Certificate | None
     axes.legend(loc="lower left", frameon=False)
 
 
-def _draw_distance(axes: Any, retention: "Retention") -> None:
+def _draw_distance(axes: Any, retention: Retention) -> None:
     axes.plot(retention.segments, retention.distance, "k-")
     axes.set_xlabel("segments without a hint")
     axes.set_ylabel("distance between\nthe two hints")
@@ -59,7 +58,7 @@ def _draw_distance(axes: Any, retention: "Retention") -> None:
     log_axis(axes)
 
 
-def _draw_anchors(axes: Any, retention: "Retention", segment_length: int) -> None:
+def _draw_anchors(axes: Any, retention: Retention, segment_length: int) -> None:
     anchors = retention.anchors  # (S, n, M)
     time = np.arange(1, len(anchors) + 1) * segment_length
     for slot in range(anchors.shape[2]):
@@ -72,7 +71,7 @@ def _draw_anchors(axes: Any, retention: "Retention", segment_length: int) -> Non
     axes.legend(loc="upper left", frameon=False, ncols=4)
 
 
-def _draw_slots(axes: Any, retention: "Retention") -> None:
+def _draw_slots(axes: Any, retention: Retention) -> None:
     contents = retention.contents[:, :, 0]  # of the first layer: (2, S, M, d)
     hints, segments, n_slots, d = contents.shape
     # Rows: slot by slot, in each the two hints one under the other.

@@ -4,20 +4,18 @@ import csv
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Group
 from rich.table import Table
 
+from rllib_elmur.experiments.evaluate import Row
 from rllib_elmur.experiments.problems import UserError
-
-if TYPE_CHECKING:
-    from rllib_elmur.experiments.evaluate import Row
 
 _STYLES = (("o", "-"), ("s", "--"), ("^", "-."), ("D", ":"), ("v", (0, (5, 1))), ("x", (0, (1, 1))))
 
 
-def tables_of(rows: "list[Row]") -> Group:
+def tables_of(rows: list[Row]) -> Group:
     """A table for each checkpoint, without the columns that nothing can be said about."""
     names = list(dict.fromkeys(row.checkpoint for row in rows))
     return Group(
@@ -28,7 +26,7 @@ def tables_of(rows: "list[Row]") -> Group:
     )
 
 
-def _table(rows: "list[Row]", title: str | None) -> Table:
+def _table(rows: list[Row], title: str | None) -> Table:
     corridors = any(row.corridor_length is not None for row in rows)
     success = any(row.success is not None for row in rows)
     columns = [
@@ -60,7 +58,7 @@ def check_out(out: Path, formats: tuple[str, ...] = (".csv", ".json", ".png")) -
         raise UserError(f"--out {out}: no such folder.")
 
 
-def write(rows: "list[Row]", out: Path) -> None:
+def write(rows: list[Row], out: Path) -> None:
     """Writes the rows as .csv or .json, or success against corridor length as .png."""
     records = [dataclasses.asdict(row) for row in rows]
     if out.suffix == ".json":
@@ -74,7 +72,7 @@ def write(rows: "list[Row]", out: Path) -> None:
         _draw(rows, out)
 
 
-def _draw(rows: "list[Row]", out: Path) -> None:
+def _draw(rows: list[Row], out: Path) -> None:
     from matplotlib.figure import Figure
 
     from rllib_elmur.experiments.pictures import log_axis
