@@ -4,6 +4,10 @@ import logging
 
 import pytest
 import ray
+import torch
+
+# Matrices are small: threads wait for each other, and long where other work takes a core.
+torch.set_num_threads(1)
 
 
 @pytest.fixture
