@@ -20,8 +20,6 @@ METRICS = ("policy_loss", "vf_loss", "entropy", "mean_kl_loss")
 
 def learning_curve():
     """Three iterations of PPO on short corridors, in this process, with one thread and one seed."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     config = (
         PPOConfig()
         .environment(
@@ -44,7 +42,6 @@ def learning_curve():
         learner = algo.train()["learners"]["default_policy"]
         curve.append({name: float(learner[name]) for name in METRICS})
     algo.stop()
-    torch.set_num_threads(threads)
     return curve
 
 
@@ -55,5 +52,6 @@ def test_a_training_with_a_fixed_seed_repeats_the_stored_curve(ray_is_quiet):
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     GOLDEN.write_text(json.dumps(learning_curve(), indent=1) + "\n")

@@ -3,16 +3,12 @@
 import math
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch
-from plugin_helpers import RandomEnv, elmur_ppo, shake, train_batch
+from plugin_helpers import ENV, RandomEnv, elmur_ppo, shake, train_batch
 from ray.rllib.core.columns import Columns
 
 TOLERANCE = 1e-5
-# Episodes of one step, shorter and longer than a chunk of 8, and of its length and multiples.
-LENGTHS = [1, 2, 7, 8, 9, 16, 23, 40]
-ENV = {"observation": gym.spaces.Box(-1, 1, (3,)), "lengths": LENGTHS}
 
 
 class Fragment:

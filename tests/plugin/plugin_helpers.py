@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import tree
 from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
@@ -23,6 +24,9 @@ SMALL = {
     "memory_slots": 2,
     "max_seq_len": 8,
 }
+BOTH = {"previous_action": True, "previous_reward": True}
+# Episodes of one step, shorter and longer than a row of 8, and of its length and multiples.
+ENV = {"lengths": [1, 2, 7, 8, 9, 16, 23, 40]}
 
 
 class RandomEnv(gym.Env):
@@ -168,6 +172,16 @@ def play(
         done = terminated or truncated
         actions.append(action)
     return actions
+
+
+class Doubled(ConnectorV2):
+    """A user's env-to-module piece: changes the newest observation of each episode."""
+
+    def __call__(self, *, batch: Any, episodes: Any, **kwargs: Any) -> Any:
+        for episode in self.single_agent_episode_iterator(episodes):
+            doubled = 2 * episode.get_observations(-1) + 5
+            episode.set_observations(at_indices=-1, new_data=doubled)
+        return batch
 
 
 class TwoAgents(MultiAgentEnv):

@@ -3,18 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
-import gymnasium as gym
 import torch
 import tree
-from plugin_helpers import RandomEnv, elmur_ppo, learner_of, shake, train_batch
+from plugin_helpers import ENV, RandomEnv, elmur_ppo, learner_of, shake, train_batch
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
 from rllib_elmur.plugin.train_rows import MASKED_STEPS
 
-# Shorter than a row of 8 steps, of its length and multiples, longer.
-ENV = {"observation": gym.spaces.Box(-1, 1, (3,)), "lengths": [1, 2, 7, 8, 9, 16, 23, 40]}
 FRAGMENTS = [9, 24, 48, 3, 31, 6, 80]
 TOLERANCE = 1e-4
 WAYS = ["pieces", "recorder"]

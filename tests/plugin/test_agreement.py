@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fragments import ENV, TOLERANCE, per_fragment, run_through, sample, sampled_batch
-from plugin_helpers import RandomEnv, elmur_ppo, learner_module, learner_of, shake
+from fragments import TOLERANCE, per_fragment, run_through, sample, sampled_batch
+from plugin_helpers import ENV, RandomEnv, elmur_ppo, learner_module, learner_of, shake
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.learner.training_data import TrainingData
 

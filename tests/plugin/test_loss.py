@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fragments import ENV, per_fragment, run_through, sampled_batch
-from plugin_helpers import learner_module, learner_of
+from fragments import per_fragment, run_through, sampled_batch
+from plugin_helpers import ENV, learner_module, learner_of
 from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
 

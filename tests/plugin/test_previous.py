@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
 from plugin_helpers import (
+    BOTH,
+    ENV,
     SMALL,
     RandomEnv,
     TwoAgents,
@@ -27,7 +29,6 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 import rllib_elmur
 from rllib_elmur.plugin.previous import join_previous
 
-BOTH = {"previous_action": True, "previous_reward": True}
 ACTIONS = {
     "Discrete": Discrete(3),
     "MultiDiscrete": MultiDiscrete([2, 3]),
@@ -36,7 +37,6 @@ ACTIONS = {
     "Dict": Dict({"a": Discrete(2), "b": Box(-1, 1, (2,))}),
     "Tuple": Tuple([Discrete(2), MultiDiscrete([2, 3])]),
 }
-ENV = {"lengths": [1, 2, 7, 8, 16, 23]}
 
 
 def add_one(actions: Any, space: gym.Space) -> Any:

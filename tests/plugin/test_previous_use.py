@@ -4,30 +4,17 @@ from typing import Any
 
 import pytest
 from gymnasium.spaces import Box
-from plugin_helpers import SMALL, RandomEnv, elmur_ppo, ppo
-from ray.rllib.connectors.env_to_module import MeanStdFilter
+from plugin_helpers import BOTH, ENV, SMALL, Doubled, RandomEnv, elmur_ppo, ppo
 from ray.rllib.connectors.env_to_module.frame_stacking import FrameStackingEnvToModule
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 import rllib_elmur
 from rllib_elmur.plugin.previous import ConnectorBuilder, PreviousInput
 
-BOTH = {"previous_action": True, "previous_reward": True}
-
-
-class Doubled(MeanStdFilter):
-    """A user's piece that changes observations."""
-
-    def __call__(self, *, episodes: Any, batch: Any, **kwargs: Any) -> Any:
-        for episode in self.single_agent_episode_iterator(episodes):
-            doubled = 2 * episode.get_observations(-1) + 5
-            episode.set_observations(at_indices=-1, new_data=doubled)
-        return batch
-
 
 @pytest.mark.parametrize("as_list", [True, False])
 def test_connectors_of_the_user_come_first(as_list: bool) -> None:
-    config = ppo().env_runners(
+    config = ppo(RandomEnv, ENV).env_runners(
         env_to_module_connector=lambda env, spaces, device: [Doubled()] if as_list else Doubled()
     )
     rllib_elmur.use_elmur(config, **SMALL, **BOTH)
@@ -41,7 +28,7 @@ def test_connectors_of_the_user_come_first(as_list: bool) -> None:
 
 
 def test_a_builder_with_the_former_signature_is_called_as_rllib_would() -> None:
-    config = ppo().env_runners(env_to_module_connector=lambda env: [Doubled()])
+    config = ppo(RandomEnv, ENV).env_runners(env_to_module_connector=lambda env: [Doubled()])
     rllib_elmur.use_elmur(config, **SMALL, **BOTH)
     algo = config.build_algo()
     pieces = [type(piece) for piece in algo.env_runner._env_to_module.connectors]

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from plugin_helpers import RandomEnv
+from plugin_helpers import Doubled, RandomEnv
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.connectors.env_to_module import MeanStdFilter
@@ -15,16 +15,6 @@ from rollouts import FRAGMENTS, algorithm, assert_equal, batches
 from rllib_elmur.plugin.columns import SNAPSHOTS
 from rllib_elmur.plugin.connectors import BatchToEnv, BatchToModule
 from rllib_elmur.plugin.train_rows import with_snapshots
-
-
-class Doubled(ConnectorV2):
-    """A user's env-to-module piece: doubles the newest observation of each episode."""
-
-    def __call__(self, *, batch: Any, episodes: Any, **kwargs: Any) -> Any:
-        for episode in self.single_agent_episode_iterator(episodes):
-            observation = 2 * episode.get_observations(-1)
-            episode.set_observations(at_indices=-1, new_data=observation)
-        return batch
 
 
 class Noted(ConnectorV2):

@@ -6,11 +6,11 @@ from typing import Any
 import gymnasium as gym
 import pytest
 import torch
-from plugin_helpers import learner_of, train_batch
+from plugin_helpers import ENV, learner_of, train_batch
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 from ray.rllib.utils.minibatch_utils import ShardEpisodesIterator
-from rollouts import ENV, TOLERANCE, WAYS, algorithm, assert_equal, batches, masked
+from rollouts import TOLERANCE, WAYS, algorithm, assert_equal, batches, masked
 from test_spaces import ACTIONS, MORE, OBSERVATIONS
 
 from rllib_elmur.plugin.columns import SNAPSHOTS
