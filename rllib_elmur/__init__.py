@@ -12,11 +12,11 @@ from rllib_elmur.envs import register_gymnasium_ids
 
 if TYPE_CHECKING:
     from rllib_elmur.config import ELMURConfig as ELMURConfig
-    from rllib_elmur.experiments.callbacks import CertifyMemory as CertifyMemory
-    from rllib_elmur.experiments.certify import certify as certify
     from rllib_elmur.model.elmur import ELMUR as ELMUR
     from rllib_elmur.plugin.module import ELMURTorchRLModule as ELMURTorchRLModule
     from rllib_elmur.plugin.use import use_elmur as use_elmur
+    from rllib_elmur.proof.callback import CertifyMemory as CertifyMemory
+    from rllib_elmur.proof.certify import certify as certify
 
 __version__ = "0.1.0"
 
@@ -25,8 +25,8 @@ _PUBLIC = {
     "ELMUR": "rllib_elmur.model.elmur",
     "ELMURTorchRLModule": "rllib_elmur.plugin.module",
     "use_elmur": "rllib_elmur.plugin.use",
-    "certify": "rllib_elmur.experiments.certify",
-    "CertifyMemory": "rllib_elmur.experiments.callbacks",
+    "certify": "rllib_elmur.proof.certify",
+    "CertifyMemory": "rllib_elmur.proof.callback",
 }
 
 __all__ = ["__version__", *_PUBLIC]

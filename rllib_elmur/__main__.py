@@ -1,6 +1,6 @@
 """`python -m rllib_elmur`: the same commands as `rllib`."""
 
-from rllib_elmur.cli import main
+from rllib_elmur.cli.verbs import main
 
 if __name__ == "__main__":
     main()

@@ -7,7 +7,7 @@ import time
 import pytest
 from typer.main import get_command
 
-from rllib_elmur.cli import app
+from rllib_elmur.cli.verbs import app
 
 TRAIN = {
     *("--stop", "--checkpoint-freq", "--checkpoint-at-end", "--keep-checkpoints-num"),
@@ -81,7 +81,8 @@ def test_a_former_argument_says_what_to_do_instead(arguments, instead):
 
 
 def test_every_example_is_a_valid_file():
-    from rllib_elmur.experiments import examples, schema
+    from rllib_elmur.cli import examples
+    from rllib_elmur.files import schema
 
     for name in examples.descriptions():
         assert [e.name for e in schema.load(examples.path_of(name))] == [name]

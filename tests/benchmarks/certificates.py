@@ -21,9 +21,9 @@ from learning import STEPS, Curve, lowest_after, read_example, time_to, trained
 from rich.console import Console
 from rich.table import Table
 
-from rllib_elmur.experiments import cluster
-from rllib_elmur.experiments.certify import certify
-from rllib_elmur.experiments.options import TrainOptions
+from rllib_elmur.plugin.process import quiet
+from rllib_elmur.proof.certify import certify
+from rllib_elmur.runs.options import TrainOptions
 
 SUCCESS = "env_runners/success"
 FOLLOWING = 20  # checkpoints after the first proof
@@ -42,7 +42,7 @@ def run(name: str, model: dict[str, Any], seeds: list[int], steps: int, folder: 
 def verdict_of(task: tuple[Path, int]) -> dict[str, Any]:
     """A checkpoint's certificate, without its counterexample."""
     path, max_states = task
-    with cluster.quiet():
+    with quiet():
         certificate, _ = certify(path, max_states=max_states)
     names = ("verdict", "states", "answers", "gap", "seconds")
     return {name: getattr(certificate, name) for name in names}

@@ -24,10 +24,10 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from rllib_elmur.experiments.evaluate import evaluate
-from rllib_elmur.experiments.examples import path_of
-from rllib_elmur.experiments.options import EvaluateOptions, TrainOptions
-from rllib_elmur.experiments.train import train
+from rllib_elmur.cli.examples import path_of
+from rllib_elmur.runs.evaluate import evaluate
+from rllib_elmur.runs.options import EvaluateOptions, TrainOptions
+from rllib_elmur.runs.train import train
 
 STEPS = "num_env_steps_sampled_lifetime"
 SOLVED = 350  # mean return of an iteration on StatelessCartPole

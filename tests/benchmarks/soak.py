@@ -26,7 +26,8 @@ from peers import resident, status_of
 from rich.console import Console
 from rich.table import Table
 
-from rllib_elmur.experiments import cluster
+from rllib_elmur.plugin.process import quiet
+from rllib_elmur.runs import cluster
 
 EVERY = 10  # seconds
 
@@ -96,7 +97,7 @@ def main() -> None:
     parser.add_argument("--peer", choices=["ELMUR", "LSTM"], default="ELMUR", help="who trains")
     parser.add_argument("--json", type=Path, help="write the samples here")
     arguments = parser.parse_args()
-    with cluster.quiet(), cluster.started(None, num_cpus=2, num_gpus=None, verbose=0):
+    with quiet(), cluster.started(None, num_cpus=2, num_gpus=None, verbose=0):
         algorithm = impala(arguments.peer, 1, 16).build_algo()
         sample_for(algorithm, 60 * arguments.warm_up)
         samples = sample_for(algorithm, 60 * arguments.minutes)

@@ -27,8 +27,8 @@ from rich.table import Table
 from torch import Tensor
 from torch.distributions import Categorical, kl_divergence
 
-from rllib_elmur.experiments import schema
-from rllib_elmur.experiments.examples import path_of
+from rllib_elmur.cli.examples import path_of
+from rllib_elmur.files import schema
 from rllib_elmur.model.state import State
 from rllib_elmur.plugin.columns import state_from, unpack_rows
 from rllib_elmur.plugin.train_rows import LearnerConnectorBuilder, state_of_row

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from small_training import SMALL
 
-from rllib_elmur.cli import main
+from rllib_elmur.cli.verbs import main
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import ray
 from small_training import SMALL
 
 import rllib_elmur
-from rllib_elmur.experiments.certify import certify_module
-from rllib_elmur.experiments.problems import UserError
+from rllib_elmur.errors import UserError
+from rllib_elmur.proof.certify import certify_module
 
 ROUNDED = SMALL.replace("max_seq_len: 10", "max_seq_len: 10\n        memory_levels: 2")
 
@@ -21,8 +21,8 @@ def checkpoint(tmp_path_factory):
     """A policy that has learned next to nothing."""
     from rich.console import Console
 
-    from rllib_elmur.experiments.options import TrainOptions
-    from rllib_elmur.experiments.train import train
+    from rllib_elmur.runs.options import TrainOptions
+    from rllib_elmur.runs.train import train
 
     folder = tmp_path_factory.mktemp("certify")
     file = folder / "small.yaml"

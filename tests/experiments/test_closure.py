@@ -9,8 +9,8 @@ import torch
 
 from rllib_elmur.config import ELMURConfig
 from rllib_elmur.envs import END, TMazePassiveEnv
-from rllib_elmur.experiments.closure import close
 from rllib_elmur.model.network import PolicyNetwork
+from rllib_elmur.proof.search import close
 
 LONGEST = 5
 

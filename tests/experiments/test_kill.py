@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from small_training import start
 
-from rllib_elmur.experiments.checkpoints import find
+from rllib_elmur.plugin.checkpoints import find
 
 STOP = ("--stop", '{"training_iteration": 1000}')
 OPTIONS = ("--ray-num-cpus", "1", "--experiment-name", "maze", "--checkpoint-freq", "1")

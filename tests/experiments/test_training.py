@@ -7,9 +7,9 @@ import pytest
 import ray
 from small_training import SMALL
 
-from rllib_elmur.experiments.options import TrainOptions
-from rllib_elmur.experiments.schema import load
-from rllib_elmur.experiments.train import _apply
+from rllib_elmur.files.schema import load
+from rllib_elmur.runs.options import TrainOptions
+from rllib_elmur.runs.train import _apply
 
 FAULTY = """
 import numpy as np

@@ -6,8 +6,8 @@ import signal
 import numpy as np
 import pytest
 
-from rllib_elmur.experiments import schema
-from rllib_elmur.experiments.examples import path_of
+from rllib_elmur.cli.examples import path_of
+from rllib_elmur.files import schema
 
 pytestmark = pytest.mark.learning
 

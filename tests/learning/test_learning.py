@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from rllib_elmur.experiments.certify import certify
-from rllib_elmur.experiments.evaluate import evaluate
-from rllib_elmur.experiments.examples import path_of
-from rllib_elmur.experiments.options import EvaluateOptions, TrainOptions
-from rllib_elmur.experiments.train import train
+from rllib_elmur.cli.examples import path_of
+from rllib_elmur.proof.certify import certify
+from rllib_elmur.runs.evaluate import evaluate
+from rllib_elmur.runs.options import EvaluateOptions, TrainOptions
+from rllib_elmur.runs.train import train
 
 pytestmark = pytest.mark.learning
 

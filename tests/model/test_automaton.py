@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from model_cases import examples, seeds, shake
 
 from rllib_elmur.config import ELMURConfig
-from rllib_elmur.model.automaton import PolicyAutomaton, SegmentTree
 from rllib_elmur.model.network import PolicyNetwork
+from rllib_elmur.proof.automaton import PolicyAutomaton, SegmentTree
 
 
 def network(seed, **options):

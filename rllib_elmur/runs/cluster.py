@@ -4,51 +4,15 @@ import logging
 import os
 import re
 import sys
-import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import ray
 import ray._private.worker
-import torch
 
-from rllib_elmur.experiments.problems import UserError, last_words, root_cause
-
-
-@contextmanager
-def quiet(verbose: int = 0) -> Generator[None]:
-    """Keeps warnings and log lines of Ray, RLlib and Gymnasium off the screen, unless `verbose`."""
-    if verbose:
-        yield
-        return
-    former = logging.root.manager.disable, gymnasium.logger.min_level
-    # RLlib sets its own logger's level anew when a config is validated.
-    logging.disable(logging.ERROR)
-    gymnasium.logger.min_level = gymnasium.logger.ERROR  # ty: ignore[invalid-assignment]
-    # Read by the workers, and by Tune for its banner.
-    os.environ.setdefault("PYTHONWARNINGS", "ignore")
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(former[0])
-        gymnasium.logger.min_level = former[1]
-
-
-@contextmanager
-def one_thread() -> Generator[None]:
-    """Small matrices, one after the other, are too little work to share between threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+from rllib_elmur.errors import UserError, last_words, root_cause
 
 
 @contextmanager

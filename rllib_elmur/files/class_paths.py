@@ -4,7 +4,7 @@ import importlib
 import re
 from typing import Any
 
-from rllib_elmur.experiments.yaml_lines import KeyPath, Source
+from rllib_elmur.files.source import KeyPath, Source
 
 _TAKES_OBJECT = re.compile(r"^env$|^callbacks|_(class|cls|fn|function|connector)$")
 

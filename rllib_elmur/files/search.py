@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rllib_elmur.experiments.yaml_lines import KeyPath, Source
+from rllib_elmur.files.source import KeyPath, Source
 
 #: The distributions by their names in `ray.tune`.
 DISTRIBUTIONS = (

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from rllib_elmur.experiments import former
-from rllib_elmur.experiments.problems import UserError, nearest
-from rllib_elmur.experiments.yaml_lines import Source, read_yaml
+from rllib_elmur.errors import UserError, nearest
+from rllib_elmur.files import former_keys as former
+from rllib_elmur.files.source import Source, read_yaml
 
 if TYPE_CHECKING:
     from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -108,7 +108,7 @@ def check_stop(stop: Any, where: str) -> dict[str, float]:
 
 
 def _from_yaml(source: Source, name: str, num_samples: int | None) -> Experiment:
-    from rllib_elmur.experiments import build, search
+    from rllib_elmur.files import build, search
 
     entry = _entry(source, name)
     path = (name, "config")
@@ -156,7 +156,7 @@ def _entry(source: Source, name: str) -> _Entry:
 def _from_python(file: Path, num_samples: int) -> Experiment:
     from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
-    from rllib_elmur.experiments import build
+    from rllib_elmur.files import build
 
     if not file.is_file():
         raise UserError(f"{file}: no such file.")

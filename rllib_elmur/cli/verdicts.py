@@ -10,10 +10,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from rllib_elmur.experiments import certify, cluster, tables
-from rllib_elmur.experiments.bar import progress_bar
-from rllib_elmur.experiments.closure import Certificate
-from rllib_elmur.experiments.options import CertifyOptions
+from rllib_elmur.cli import tables
+from rllib_elmur.cli.bar import progress_bar
+from rllib_elmur.plugin.process import quiet
+from rllib_elmur.proof import certify
+from rllib_elmur.proof.search import Certificate
+from rllib_elmur.runs.options import CertifyOptions
 
 _MOST_COLUMNS = 16
 
@@ -47,7 +49,7 @@ def _certify(
         "memories of at most {task.total:,}",
         "{task.completed:,}, {task.fields[answers]:,} answers",
     )
-    with cluster.quiet(), bar:
+    with quiet(), bar:
         task = bar.add_task("", total=options.max_states, answers=0)
         return certify.certify(
             path,

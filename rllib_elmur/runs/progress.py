@@ -11,7 +11,7 @@ from ray.tune import Callback
 from ray.tune.utils.util import flatten_dict
 from rich.console import Console
 
-from rllib_elmur.experiments.problems import nearest
+from rllib_elmur.errors import nearest
 
 _STEPS = "num_env_steps_sampled_lifetime"
 _SECONDS = "time_total_s"

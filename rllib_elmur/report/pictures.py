@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from rllib_elmur.experiments.closure import Certificate
-from rllib_elmur.experiments.evaluate import Row
-from rllib_elmur.experiments.retention import Retention
+from rllib_elmur.proof.search import Certificate
+from rllib_elmur.report.retention import Retention
+from rllib_elmur.runs.evaluate import Row
 
 
 def draw(

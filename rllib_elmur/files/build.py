@@ -13,12 +13,12 @@ from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.tune.registry import get_trainable_cls
 
-from rllib_elmur.experiments import former
-from rllib_elmur.experiments.class_paths import imported, with_objects
-from rllib_elmur.experiments.environment import check_environment
-from rllib_elmur.experiments.problems import UserError, nearest
-from rllib_elmur.experiments.search import is_search
-from rllib_elmur.experiments.yaml_lines import KeyPath, Source
+from rllib_elmur.errors import UserError, nearest
+from rllib_elmur.files import former_keys as former
+from rllib_elmur.files.class_paths import imported, with_objects
+from rllib_elmur.files.search import is_search
+from rllib_elmur.files.source import KeyPath, Source
+from rllib_elmur.plugin.environments import check_environment
 from rllib_elmur.plugin.module import ELMURTorchRLModule
 from rllib_elmur.plugin.use import use_elmur, use_vector_form
 
@@ -93,7 +93,7 @@ def checked(config: AlgorithmConfig, as_problem: Any) -> AlgorithmConfig:
         config: The config to train with.
         as_problem: The name of the file, or a function from an exception to a `UserError`.
     """
-    from rllib_elmur.experiments.callbacks import SuccessMetric
+    from rllib_elmur.plugin.success import SuccessMetric
 
     if isinstance(as_problem, str):
         file = as_problem

@@ -9,15 +9,15 @@ import typer
 from packaging.version import Version
 from rich.console import Console
 
-from rllib_elmur.experiments.former import refuse_former_arguments
-from rllib_elmur.experiments.options import (
+from rllib_elmur.errors import UserError
+from rllib_elmur.files.former_keys import refuse_former_arguments
+from rllib_elmur.runs.options import (
     CertifyOptions,
     EvaluateOptions,
     ReportOptions,
     TrainOptions,
     takes,
 )
-from rllib_elmur.experiments.problems import UserError
 
 _OLDEST_RAY = "2.50"
 
@@ -53,7 +53,7 @@ def train_file(
 
 
 def _train(file: Path, options: TrainOptions) -> None:
-    from rllib_elmur.experiments.train import train
+    from rllib_elmur.runs.train import train
 
     failed = False
     for outcome in train(file, options, _console):
@@ -74,8 +74,8 @@ def _train(file: Path, options: TrainOptions) -> None:
 @takes(EvaluateOptions)
 def evaluate_checkpoints(checkpoints: Checkpoints, options: EvaluateOptions) -> None:
     """Play whole episodes with trained policies, greedily."""
-    from rllib_elmur.experiments import tables
-    from rllib_elmur.experiments.evaluate import evaluate
+    from rllib_elmur.cli import tables
+    from rllib_elmur.runs.evaluate import evaluate
 
     if options.out is not None:
         tables.check_out(options.out)
@@ -93,7 +93,7 @@ def certify_checkpoints(checkpoints: Checkpoints, options: CertifyOptions) -> No
 
     Exit code 0: all are proven; 1: one is refuted; 2: one is undecided.
     """
-    from rllib_elmur.experiments.verdicts import certify_all
+    from rllib_elmur.cli.verdicts import certify_all
 
     verdicts = certify_all(checkpoints, options, _console)
     raise typer.Exit(1 if "refuted" in verdicts else 2 if "undecided" in verdicts else 0)
@@ -106,8 +106,8 @@ def report_checkpoint(
     options: ReportOptions,
 ) -> None:
     """Draw what a policy remembers, and for how long."""
-    from rllib_elmur.experiments import tables
-    from rllib_elmur.experiments.report import report
+    from rllib_elmur.cli import tables
+    from rllib_elmur.report.report import report
 
     if options.out is not None:
         tables.check_out(options.out, (".png",))
@@ -118,7 +118,7 @@ def report_checkpoint(
 @example_app.command("list")
 def example_list() -> None:
     """List the tuned examples."""
-    from rllib_elmur.experiments import examples
+    from rllib_elmur.cli import examples
 
     for name, description in examples.descriptions().items():
         _console.print(f"{name:<24} {description}", soft_wrap=True, markup=False)
@@ -130,7 +130,7 @@ def example_get(
     out: Annotated[Path | None, typer.Option(help="File to write it to.")] = None,
 ) -> None:
     """Print a tuned example, or write it to a file."""
-    from rllib_elmur.experiments import examples
+    from rllib_elmur.cli import examples
 
     text = examples.path_of(name).read_text(encoding="utf-8")
     if out is None:
@@ -143,7 +143,7 @@ def example_get(
 @takes(TrainOptions)
 def example_run(name: Name, options: TrainOptions) -> None:
     """Train a tuned example."""
-    from rllib_elmur.experiments import examples
+    from rllib_elmur.cli import examples
 
     _train(examples.path_of(name), options)
 

@@ -9,7 +9,7 @@ import ray.cloudpickle
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModule
 
-from rllib_elmur.experiments.problems import UserError
+from rllib_elmur.errors import UserError
 
 _MODULES = Path("learner_group/learner/rl_module")
 _PIPELINE = Path("env_runner/env_to_module_connector")

@@ -9,7 +9,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.env.env_context import EnvContext
 from ray.tune.registry import ENV_CREATOR, _global_registry
 
-from rllib_elmur.experiments.problems import UserError, nearest
+from rllib_elmur.errors import UserError, nearest
 
 
 def env_maker(env: Any) -> Callable[[dict[str, Any]], Any]:

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from rllib_elmur.envs.finite import END, FiniteTask
-from rllib_elmur.experiments.problems import UserError
+from rllib_elmur.errors import UserError
 from rllib_elmur.model.network import PolicyNetwork
 
 _WAYS = 16  # sequences of noise on which memories are compared

@@ -13,11 +13,11 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.utils.numpy import convert_to_numpy
 from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 
-from rllib_elmur.experiments.checkpoints import Policy
-from rllib_elmur.experiments.environment import env_maker
-from rllib_elmur.experiments.problems import UserError
+from rllib_elmur.errors import UserError
+from rllib_elmur.plugin.checkpoints import Policy
 from rllib_elmur.plugin.columns import each_leaf
 from rllib_elmur.plugin.connectors import to_bounds
+from rllib_elmur.plugin.environments import env_maker
 from rllib_elmur.plugin.module import ELMURTorchRLModule
 
 _SEED = 1_000_003
@@ -135,7 +135,7 @@ def play_through_rllib(
     )
     from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
-    from rllib_elmur.experiments.checkpoints import algorithm_config
+    from rllib_elmur.plugin.checkpoints import algorithm_config
 
     config = algorithm_config(policy).copy(copy_frozen=False)
     config.environment(env=env)

@@ -11,11 +11,13 @@ import gymnasium
 import numpy as np
 from rich.console import Console
 
-from rllib_elmur.experiments import checkpoints, cluster, rollout
-from rllib_elmur.experiments.bar import progress_bar
-from rllib_elmur.experiments.environment import require_spaces
-from rllib_elmur.experiments.options import EvaluateOptions
-from rllib_elmur.experiments.problems import UserError
+from rllib_elmur.cli.bar import progress_bar
+from rllib_elmur.errors import UserError
+from rllib_elmur.plugin import checkpoints
+from rllib_elmur.plugin.environments import require_spaces
+from rllib_elmur.plugin.process import one_thread, quiet
+from rllib_elmur.runs import play as rollout
+from rllib_elmur.runs.options import EvaluateOptions
 
 _MOST_SIDE_BY_SIDE = 256
 
@@ -53,7 +55,7 @@ def evaluate(paths: Sequence[Path], options: EvaluateOptions, console: Console) 
         UserError: If a checkpoint or the environment cannot be used.
     """
     rows = []
-    with cluster.quiet(), cluster.one_thread():
+    with quiet(), one_thread():
         for path, name in zip(paths, _short_names(paths), strict=True):
             policy = checkpoints.load(path)
             given = dict(options.env_config or {})

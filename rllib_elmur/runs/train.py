@@ -11,11 +11,15 @@ from typing import Any
 from ray import tune
 from rich.console import Console
 
-from rllib_elmur.experiments import checkpoints, cluster, schema
-from rllib_elmur.experiments.callbacks import RestoreFrom, report_certified
-from rllib_elmur.experiments.options import TrainOptions
-from rllib_elmur.experiments.problems import UserError
-from rllib_elmur.experiments.progress import Progress
+from rllib_elmur.errors import UserError
+from rllib_elmur.files import schema
+from rllib_elmur.plugin import checkpoints
+from rllib_elmur.plugin.process import quiet
+from rllib_elmur.proof.callback import report_certified
+from rllib_elmur.runs import cluster
+from rllib_elmur.runs.options import TrainOptions
+from rllib_elmur.runs.progress import Progress
+from rllib_elmur.runs.restore import RestoreFrom
 
 
 @dataclass
@@ -43,7 +47,7 @@ def train(file: Path, options: TrainOptions, console: Console) -> list[Outcome]:
     Raises:
         UserError: If the file, an option or a checkpoint cannot be used.
     """
-    with cluster.quiet(options.verbose):
+    with quiet(options.verbose):
         experiments = schema.load(file, options.num_samples)
         for experiment in experiments:
             _apply(options, experiment)

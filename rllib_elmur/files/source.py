@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from rllib_elmur.experiments.problems import UserError
+from rllib_elmur.errors import UserError
 
 KeyPath = tuple[str | int, ...]
 

@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from rllib_elmur.experiments import checkpoints, cluster
-from rllib_elmur.experiments.certify import finite_task_of
-from rllib_elmur.experiments.closure import Certificate, close
-from rllib_elmur.experiments.environment import env_maker
-from rllib_elmur.experiments.evaluate import Row, evaluate
-from rllib_elmur.experiments.options import CertifyOptions, EvaluateOptions, ReportOptions
-from rllib_elmur.experiments.problems import UserError
-from rllib_elmur.experiments.retention import Retention, follow
+from rllib_elmur.errors import UserError
+from rllib_elmur.plugin import checkpoints
+from rllib_elmur.plugin.environments import env_maker
 from rllib_elmur.plugin.module import ELMURTorchRLModule
+from rllib_elmur.plugin.process import one_thread, quiet
+from rllib_elmur.proof.certify import finite_task_of
+from rllib_elmur.proof.search import Certificate, close
+from rllib_elmur.report.retention import Retention, follow
+from rllib_elmur.runs.evaluate import Row, evaluate
+from rllib_elmur.runs.options import CertifyOptions, EvaluateOptions, ReportOptions
 
 _LENGTHS = [1, 2, 3, 5, 10, 20, 30, 100, 300, 1000, 3000, 10_000]
 _EPISODES = 32
@@ -28,9 +29,9 @@ def report(path: Path, options: ReportOptions, console: Console) -> tuple[Path, 
     Raises:
         UserError: If the policy is not ELMUR or its environment has no finite description.
     """
-    from rllib_elmur.experiments import pictures
+    from rllib_elmur.report import pictures
 
-    with cluster.quiet(), cluster.one_thread():
+    with quiet(), one_thread():
         policy = checkpoints.load(path)
         env = env_maker(policy.settings["env"])(policy.env_config)
         if not isinstance(policy.module, ELMURTorchRLModule):

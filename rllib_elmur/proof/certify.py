@@ -14,13 +14,14 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.columns import Columns
 
 from rllib_elmur.envs.finite import FiniteTask
-from rllib_elmur.experiments import checkpoints, cluster
-from rllib_elmur.experiments.closure import Certificate, close
-from rllib_elmur.experiments.environment import env_maker, require_spaces
-from rllib_elmur.experiments.options import CertifyOptions
-from rllib_elmur.experiments.problems import UserError
+from rllib_elmur.errors import UserError
 from rllib_elmur.model.network import PolicyNetwork
+from rllib_elmur.plugin import checkpoints
+from rllib_elmur.plugin.environments import env_maker, require_spaces
 from rllib_elmur.plugin.module import ELMURTorchRLModule
+from rllib_elmur.plugin.process import one_thread
+from rllib_elmur.proof.search import Certificate, close
+from rllib_elmur.runs.options import CertifyOptions
 
 MAX_STATES = CertifyOptions.max_states
 
@@ -93,7 +94,7 @@ def certify_module(
 ) -> tuple[Certificate, Replay | None]:
     """The same for a module and an environment at hand."""
     network, task = require_finite(module, env)
-    with cluster.one_thread():
+    with one_thread():
         certificate = close(network, task, max_states, on_progress)
     if certificate.counterexample is None:
         return certificate, None

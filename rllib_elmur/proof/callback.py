@@ -1,4 +1,4 @@
-"""RLlib callbacks that every training of this package's command carries."""
+"""The RLlib callback that certifies the policy while it trains."""
 
 import copy
 from math import nan
@@ -6,57 +6,17 @@ from typing import Any
 
 import numpy as np
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.core import DEFAULT_MODULE_ID
 
-from rllib_elmur.experiments.certify import check_config, require_finite
-from rllib_elmur.experiments.closure import Certificate, close
-from rllib_elmur.experiments.cluster import one_thread
-from rllib_elmur.experiments.environment import env_maker
-
-# Sums are kept rather than a mean: RLlib averages the means of env runners and of sampling rounds,
-# whatever the number of episodes behind each.
-_SUCCESSES = "success_sum"
-_EPISODES = "success_episodes"
-
-
-class SuccessMetric(RLlibCallback):
-    """Reports `success`, the mean of ``info["success"]`` over an iteration's finished episodes.
-
-    It stands at ``env_runners/success`` of the results, and is NaN in an iteration in which no
-    episode with a `success` in its last info has finished.
-    """
-
-    def on_episode_end(self, *, episode, metrics_logger=None, **kwargs) -> None:
-        """Counts the episode, if its last info says whether it was a success."""
-        info = episode.get_infos(-1)
-        infos = info.values() if "success" not in info else [info]
-        outcomes = [float(i["success"]) for i in infos if isinstance(i, dict) and "success" in i]
-        if outcomes and metrics_logger is not None:
-            metrics_logger.log_value(_SUCCESSES, sum(outcomes) / len(outcomes), reduce="sum")
-            metrics_logger.log_value(_EPISODES, 1, reduce="sum")
-
-    def on_train_result(self, *, algorithm, metrics_logger=None, result, **kwargs) -> None:
-        """Writes the iteration's mean into the result."""
-        _divide(result)
-
-    def on_evaluate_end(
-        self, *, algorithm, metrics_logger=None, evaluation_metrics, **kwargs
-    ) -> None:
-        """Writes the evaluation's mean into its result."""
-        _divide(evaluation_metrics)
-
-
-def _divide(result: dict[str, Any]) -> None:
-    metrics = result.get("env_runners")
-    if metrics is not None:
-        total, count = metrics.pop(_SUCCESSES, 0.0), metrics.pop(_EPISODES, 0)
-        # Written always: Tune's progress.csv has the columns of the first result.
-        metrics["success"] = float(total / count) if count > 0 else nan
+from rllib_elmur.plugin.environments import env_maker
+from rllib_elmur.plugin.process import one_thread
+from rllib_elmur.plugin.success import SuccessMetric, divide
+from rllib_elmur.proof.certify import check_config, require_finite
+from rllib_elmur.proof.search import Certificate, close
 
 
 class CertifyMemory(SuccessMetric):
-    """`SuccessMetric`, and once success has come a certificate (see `experiments.certify`).
+    """`SuccessMetric`, and once success has come a certificate (see `proof.certify`).
 
     Reports `certified` (1 or 0; NaN in an iteration that was not checked), `certificate_states`,
     `certificate_gap` and `certificate_seconds` at the top of an iteration's results. A check that
@@ -75,7 +35,7 @@ class CertifyMemory(SuccessMetric):
 
     def on_train_result(self, *, algorithm, metrics_logger=None, result, **kwargs) -> None:
         """Checks the policy that the iteration ends with."""
-        _divide(result)
+        divide(result)
         # Always written, as `success` is.
         names = "certified", *(f"certificate_{name}" for name in ("states", "gap", "seconds"))
         result.update(dict.fromkeys(names, nan))
@@ -120,14 +80,3 @@ def report_certified(config: AlgorithmConfig) -> None:
     if CertifyMemory not in present:
         others = [callback for callback in present if callback is not SuccessMetric]
         config.callbacks([*others, CertifyMemory])
-
-
-class RestoreFrom:
-    """An `on_algorithm_init` callback that loads a checkpoint's state into a new algorithm."""
-
-    def __init__(self, checkpoint: str):
-        self.checkpoint = checkpoint
-
-    def __call__(self, *, algorithm, **kwargs) -> None:
-        """Loads weights, optimizers, counters and connector states."""
-        algorithm.restore_from_path(self.checkpoint)

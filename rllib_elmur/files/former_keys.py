@@ -1,6 +1,6 @@
 """Names from RLlib's former stack and former command, and what does their work today."""
 
-from rllib_elmur.experiments.problems import UserError
+from rllib_elmur.errors import UserError
 
 #: Keys of a `config` mapping.
 CONFIG_KEYS = {

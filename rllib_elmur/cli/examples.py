@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import rllib_elmur
-from rllib_elmur.experiments.problems import UserError, nearest
+from rllib_elmur.errors import UserError, nearest
 
 
 def folder() -> Path:

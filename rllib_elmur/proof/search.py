@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rllib_elmur.envs.finite import END, FiniteTask
-from rllib_elmur.model.automaton import PolicyAutomaton, SegmentTree
 from rllib_elmur.model.network import PolicyNetwork
+from rllib_elmur.proof.automaton import PolicyAutomaton, SegmentTree
 
 BOUNDARY = 1e-5
 """A value closer than this to a boundary of the rounding goes both ways."""

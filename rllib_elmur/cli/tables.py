@@ -9,8 +9,8 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
-from rllib_elmur.experiments.evaluate import Row
-from rllib_elmur.experiments.problems import UserError
+from rllib_elmur.errors import UserError
+from rllib_elmur.runs.evaluate import Row
 
 _STYLES = (("o", "-"), ("s", "--"), ("^", "-."), ("D", ":"), ("v", (0, (5, 1))), ("x", (0, (1, 1))))
 
@@ -75,7 +75,7 @@ def write(rows: list[Row], out: Path) -> None:
 def _draw(rows: list[Row], out: Path) -> None:
     from matplotlib.figure import Figure
 
-    from rllib_elmur.experiments.pictures import log_axis
+    from rllib_elmur.report.pictures import log_axis
 
     points = [row for row in rows if isinstance(row.corridor_length, int)]
     if not points or any(row.success is None for row in points):

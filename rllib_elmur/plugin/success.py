@@ -1,0 +1,47 @@
+"""The metric `success`: the share of episodes whose last info says so."""
+
+from math import nan
+from typing import Any
+
+from ray.rllib.callbacks.callbacks import RLlibCallback
+
+# Sums are kept rather than a mean: RLlib averages the means of env runners and of sampling rounds,
+# whatever the number of episodes behind each.
+_SUCCESSES = "success_sum"
+_EPISODES = "success_episodes"
+
+
+class SuccessMetric(RLlibCallback):
+    """Reports `success`, the mean of ``info["success"]`` over an iteration's finished episodes.
+
+    It stands at ``env_runners/success`` of the results, and is NaN in an iteration in which no
+    episode with a `success` in its last info has finished.
+    """
+
+    def on_episode_end(self, *, episode, metrics_logger=None, **kwargs) -> None:
+        """Counts the episode, if its last info says whether it was a success."""
+        info = episode.get_infos(-1)
+        infos = info.values() if "success" not in info else [info]
+        outcomes = [float(i["success"]) for i in infos if isinstance(i, dict) and "success" in i]
+        if outcomes and metrics_logger is not None:
+            metrics_logger.log_value(_SUCCESSES, sum(outcomes) / len(outcomes), reduce="sum")
+            metrics_logger.log_value(_EPISODES, 1, reduce="sum")
+
+    def on_train_result(self, *, algorithm, metrics_logger=None, result, **kwargs) -> None:
+        """Writes the iteration's mean into the result."""
+        divide(result)
+
+    def on_evaluate_end(
+        self, *, algorithm, metrics_logger=None, evaluation_metrics, **kwargs
+    ) -> None:
+        """Writes the evaluation's mean into its result."""
+        divide(evaluation_metrics)
+
+
+def divide(result: dict[str, Any]) -> None:
+    """Turns the sums of a result into the share of successes."""
+    metrics = result.get("env_runners")
+    if metrics is not None:
+        total, count = metrics.pop(_SUCCESSES, 0.0), metrics.pop(_EPISODES, 0)
+        # Written always: Tune's progress.csv has the columns of the first result.
+        metrics["success"] = float(total / count) if count > 0 else nan

@@ -1,0 +1,1 @@
+"""What a policy with a rounded memory does in every episode, decided."""
