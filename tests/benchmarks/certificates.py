@@ -6,7 +6,7 @@
 Trains a tuned example with each seed and saves a checkpoint in every iteration, which is then
 certified from the episode's start (`--last 10`: only the last ten). A proof counts from the
 iteration on in which success has first passed 0.99, as in a training that ends with one. Prints a
-table for each memory; `--json FILE` keeps all verdicts.
+table for each memory; `--save NAME` keeps its figures.
 """
 
 import argparse
@@ -17,9 +17,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from learning import STEPS, Curve, lowest_after, read_example, time_to, trained
+from results import add_save, save
 from rich.console import Console
 from rich.table import Table
+from trainings import STEPS, Curve, lowest_after, read_example, time_to, trained
 
 from rllib_elmur.plugin.process import quiet
 from rllib_elmur.proof.certify import certify
@@ -59,10 +60,10 @@ def row_of(curve: Curve, verdicts: list[dict[str, Any]]) -> dict[str, Any]:
         "steps to 0.99": time_to(curve, 0.99, window=5)[0],
         "lowest after 0.97": lowest_after(curve, 0.97),
         "steps to the first proof": None if first is None else curve[first][0],
-        "proven of those after it": f"{sum(after)} of {len(after)}",
-        "proven of the last ten": f"{sum(proven[-10:])} of {len(proven[-10:])}",
-        "states of the last": verdicts[-1].get("states"),
-        "smallest gap of the last": verdicts[-1].get("gap"),
+        f"proven of the {FOLLOWING} after it": sum(after),
+        "proven of the last ten": sum(proven[-10:]),
+        "memories": verdicts[-1].get("states"),
+        "smallest gap": verdicts[-1].get("gap"),
         "verdicts": "".join(
             {"proven": "P", "refuted": "r", "undecided": "?", "unchecked": "."}[v["verdict"]]
             for v in verdicts
@@ -70,8 +71,17 @@ def row_of(curve: Curve, verdicts: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Trains and certifies what the command line asks for."""
+def summary(model: dict[str, Any], steps: int, seeds: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    """The figures of a kind of memory, of all its seeds together."""
+    row: dict[str, Any] = {"model": model, "seeds": list(seeds), "env steps": steps}
+    for name in next(iter(seeds.values())):
+        row[name] = [figures[name] for figures in seeds.values()]
+    lowest = [value for value in row["lowest after 0.97"] if value is not None]
+    return row | {"lowest after 0.97": min(lowest, default=None)}
+
+
+def command_line() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("example")
     parser.add_argument("--seeds", type=int, nargs="+", default=[101, 102, 103, 104, 105])
@@ -80,28 +90,32 @@ def main() -> None:
     parser.add_argument("--max-states", type=int, default=20_000)
     parser.add_argument("--last", type=int, default=10_000, help="certify only so many")
     parser.add_argument("--folder", type=Path, help="keep the trainings here")
-    parser.add_argument("--json", type=Path, help="write figures, curves and verdicts here")
-    arguments = parser.parse_args()
+    add_save(parser)
+    return parser
+
+
+def main() -> None:
+    """Trains and certifies what the command line asks for."""
+    arguments = command_line().parse_args()
     folder = arguments.folder or Path(tempfile.mkdtemp())
-    console, data = Console(highlight=False, width=200), []
+    console, rows = Console(highlight=False, width=200), []
     for number, model in enumerate(arguments.model):
         runs = run(arguments.example, model, arguments.seeds, arguments.steps, folder / str(number))
-        table = Table(title=f"{arguments.example} {model or ''}")
+        table, seeds = Table(title=f"{arguments.example} {model or ''}"), {}
         for seed, (curve, checkpoints) in runs.items():
             with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
                 tasks = [(path, arguments.max_states) for path in checkpoints]
                 begin = max(len(tasks) - arguments.last, 0)
                 verdicts = [UNCHECKED] * begin + list(pool.map(verdict_of, tasks[begin:]))
-            row = row_of(curve, verdicts)
+            seeds[seed] = row = row_of(curve, verdicts)
             if not table.columns:
                 for column in ("seed", *row):
                     table.add_column(column)
             shown = (f"{v:,.6g}" if isinstance(v, (int, float)) else str(v) for v in row.values())
             table.add_row(str(seed), *shown)
-            data.append({"model": model, "seed": seed, **row, "curve": curve, "details": verdicts})
-            if arguments.json:
-                arguments.json.write_text(json.dumps(data, indent=1))
         console.print(table)
+        rows.append(summary(model, arguments.steps, seeds))
+        save(arguments.save, rows)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from peers import ENVIRONMENT, OPTIONS
 from ray import cloudpickle
 from ray.rllib.algorithms.impala import IMPALAConfig
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+from results import add_save, save
 from rich.console import Console
 from rich.table import Table
 
@@ -97,20 +98,28 @@ def runners() -> Iterator[tuple[str, dict[str, float]]]:
 ROWS = {f.__name__: f for f in (peers, runners)}
 
 
-def main() -> None:
-    """Prints the rows that the command line asks for."""
+def command_line() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("rows", nargs="*", choices=[*ROWS, []])
-    arguments = parser.parse_args()
+    add_save(parser)
+    return parser
+
+
+def main() -> None:
+    """Prints the rows that the command line asks for."""
+    arguments = command_line().parse_args()
     cloudpickle.register_pickle_by_value(__import__("__main__"))
     ray.init(num_cpus=3, log_to_driver=False, include_dashboard=False, logging_level="error")
-    table = Table("what", "env steps/s", "ratio")
+    table, data = Table("what", "env steps/s", "ratio"), []
     for name in arguments.rows or ROWS:
         for what, rates in ROWS[name]():
             first, second = rates.values()
             shown = ", ".join(f"{peer} {value:,.0f}" for peer, value in rates.items())
             table.add_row(what, shown, f"{first / second:.2f}")
+            data.append({"what": what, "env steps/s": rates, "ratio": first / second})
     Console(highlight=False, width=120).print(table)
+    save(arguments.save, data)
 
 
 if __name__ == "__main__":

@@ -7,29 +7,25 @@
     python tests/benchmarks/learning.py cartpole --model '{"memory_levels": 3}' '{"n_layers": 2}'
 
 Every row trains the shipped tuned example of its task (`tuned_examples/`) with another policy. The
-mazes' policies then play what they were never trained on. Prints a table; `--json FILE`
-keeps it, and the learning curves, as data.
+mazes' policies then play what they were never trained on. Prints a table; `--save NAME` keeps its
+figures and the learning curves.
 """
 
 import argparse
 import copy
-import csv
 import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import yaml
+from results import add_save, save
 from rich.console import Console
 from rich.table import Table
+from trainings import STEPS, Curve, lowest_after, read_example, time_to, trained
 
-from rllib_elmur.cli.examples import path_of
 from rllib_elmur.runs.evaluate import evaluate
 from rllib_elmur.runs.options import EvaluateOptions, TrainOptions
-from rllib_elmur.runs.train import train
 
-STEPS = "num_env_steps_sampled_lifetime"
 SOLVED = 350  # mean return of an iteration on StatelessCartPole
 LENGTHS = [100, 1000, 10_000]
 CHECKPOINTS = 5  # the last ones, one per iteration
@@ -46,11 +42,6 @@ TASKS = {
     "endless": ("tmaze-endless-ppo", "env_runners/success", 350_000),
     "cartpole": ("stateless-cartpole-ppo", "env_runners/episode_return_mean", 600_000),
 }
-
-
-def read_example(name: str) -> dict[str, Any]:
-    """The experiment of a tuned example."""
-    return yaml.safe_load(path_of(name).read_text())[name]
 
 
 def variants(name: str, models: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -83,36 +74,6 @@ def variants(name: str, models: list[dict[str, Any]]) -> dict[str, dict[str, Any
     }
 
 
-# A point of a learning curve: env steps, the metric, seconds of training.
-Curve = list[tuple[float, float, float]]
-
-
-def trained(
-    name: str,
-    experiment: dict[str, Any],
-    seeds: list[int],
-    metric: str,
-    options: TrainOptions,
-    console: Console,
-) -> dict[int, tuple[Curve, list[Path]]]:
-    """Trains an experiment with every seed; returns each seed's curve and its checkpoints."""
-    experiment["config"]["seed"] = {"grid_search": seeds}
-    options.storage_path.mkdir(parents=True, exist_ok=True)
-    file = options.storage_path / "experiment.yaml"
-    file.write_text(yaml.safe_dump({name: experiment}))
-    (outcome,) = train(file, options, console)
-    if outcome.errors:
-        raise RuntimeError("\n".join(outcome.errors))
-    results = {}
-    for progress in outcome.folder.glob("*/progress.csv"):
-        seed = json.loads((progress.parent / "params.json").read_text())["seed"]
-        with progress.open() as lines:
-            keys = STEPS, metric, "time_total_s"
-            curve = [tuple(float(row[key]) for key in keys) for row in csv.DictReader(lines)]
-        results[seed] = curve, sorted(progress.parent.glob("checkpoint_*"))
-    return dict(sorted(results.items()))
-
-
 def run(
     task: str,
     policy: str,
@@ -138,22 +99,6 @@ def run(
     )
     results = trained(name, example, seeds, metric, options, console)
     return {seed: (curve, kept[-CHECKPOINTS:]) for seed, (curve, kept) in results.items()}
-
-
-def time_to(curve: Curve, level: float, window: int) -> tuple[float | None, float | None]:
-    """Env steps and seconds until the median of `window` iterations first reaches `level`."""
-    values = [value for _, value, _ in curve]
-    for i in range(window, len(values) + 1):
-        if np.median(values[i - window : i]) >= level:
-            return curve[i - 1][0], curve[i - 1][2]
-    return None, None
-
-
-def lowest_after(curve: Curve, level: float) -> float | None:
-    """The lowest value after the curve first passed `level`."""
-    values = [value for _, value, _ in curve]
-    first = next((i for i, value in enumerate(values) if value > level), None)
-    return None if first is None else min(values[first:])
 
 
 def maze_row(
@@ -185,8 +130,29 @@ def cartpole_row(curve) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Runs the comparison that the command line asks for."""
+def summary(task: str, policy: str, steps: int, seeds: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    """The figures of a policy, of all its seeds together."""
+    of_seeds = list(seeds.values())
+
+    def each(name: str) -> list[Any]:
+        return [figures[name] for figures in of_seeds]
+
+    row: dict[str, Any] = {"policy": policy, "seeds": list(seeds), "env steps": steps}
+    if task in PLAYED:
+        ((what, values),) = PLAYED[task].items()
+        names = [f"{value:,}" for value in (values if isinstance(values, list) else [values])]
+        success = {name: each(f"{what} {name}") for name in names}
+        row |= {name: each(name) for name in ("steps to 0.99", "seconds to 0.99")}
+        row["lowest after 0.97"] = min((x for x in each("lowest after 0.97") if x), default=None)
+        row["all right"] = {name: s.count(1.0) for name, s in success.items()}
+        row["success"] = success
+    else:
+        row |= {name: each(name) for name in (f"steps to {SOLVED}", "best return")}
+    return row | {"curves": each("curve")}
+
+
+def command_line() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("task", choices=TASKS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[101, 102, 103, 104, 105])
@@ -196,18 +162,22 @@ def main() -> None:
         "--model", type=json.loads, nargs="+", default=[], help="compare these options of ELMUR"
     )
     parser.add_argument("--folder", type=Path, help="keep the trainings here")
-    parser.add_argument("--json", type=Path, help="write the figures and curves to this file")
-    arguments = parser.parse_args()
-    console = Console(highlight=False)
+    add_save(parser)
+    return parser
+
+
+def main() -> None:
+    """Runs the comparison that the command line asks for."""
+    arguments = command_line().parse_args()
+    console, rows = Console(highlight=False), []
     folder = arguments.folder or Path(tempfile.mkdtemp())
     name, _, steps = TASKS[arguments.task]
-    data: dict[str, Any] = {}
     for policy, changes in variants(name, arguments.model).items():
         if arguments.policy and not any(word in policy for word in arguments.policy):
             continue
         limit = arguments.steps or steps
         runs = run(arguments.task, policy, changes, arguments.seeds, limit, folder, console)
-        table = Table(title=f"{arguments.task}: {policy}")
+        table, seeds = Table(title=f"{arguments.task}: {policy}"), {}
         for seed, (curve, checkpoints) in runs.items():
             if arguments.task in PLAYED:
                 every = arguments.task == "tmaze" and "=None" not in policy
@@ -219,12 +189,12 @@ def main() -> None:
                 for column in ("seed", *shown):
                     table.add_column(column)
             table.add_row(str(seed), *("-" if v is None else f"{v:,.6g}" for v in shown.values()))
-            data.setdefault(policy, {})[seed] = {**row, "curve": curve}
-            if arguments.json:
-                arguments.json.write_text(json.dumps(data, indent=1))
+            seeds[seed] = {**row, "curve": curve}
         console.print(table)
+        rows.append(summary(arguments.task, policy, limit, seeds))
+        save(arguments.save, rows)
         if arguments.task in PLAYED:
-            for seed, figures in data[policy].items():
+            for seed, figures in seeds.items():
                 console.print(f"seed {seed}, last checkpoints: {figures['last checkpoints']}")
 
 

@@ -9,11 +9,10 @@ of Ray's, but for the object store's; what objects take in that store, the mean 
 shared memory of this machine, which is the store's and other programs'; env steps per second. The
 raylet and the workers share the store, and each counts a page of it from when it first looks at
 it: shared memory is therefore counted once, by itself. Prints for each the mean and the line
-through all samples from the soak's begin to its end. `--json FILE` keeps the samples.
+through all samples from the soak's begin to its end. `--save NAME` keeps them.
 """
 
 import argparse
-import json
 import os
 import shutil
 import time
@@ -23,6 +22,7 @@ import numpy as np
 import ray
 from distributed import STEPS, impala
 from peers import resident, status_of
+from results import add_save, save
 from rich.console import Console
 from rich.table import Table
 
@@ -89,30 +89,38 @@ def line(values: list[float]) -> tuple[float, float]:
     return float(begin), float(begin + slope * (len(values) - 1))
 
 
-def main() -> None:
-    """Trains, and prints what grew."""
+def command_line() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--warm-up", type=float, default=5, help="minutes")
     parser.add_argument("--minutes", type=float, default=15)
     parser.add_argument("--peer", choices=["ELMUR", "LSTM"], default="ELMUR", help="who trains")
-    parser.add_argument("--json", type=Path, help="write the samples here")
-    arguments = parser.parse_args()
+    add_save(parser)
+    return parser
+
+
+def main() -> None:
+    """Trains, and prints what grew."""
+    arguments = command_line().parse_args()
     with quiet(), cluster.started(None, num_cpus=2, num_gpus=None, verbose=0):
         algorithm = impala(arguments.peer, 1, 16).build_algo()
         sample_for(algorithm, 60 * arguments.warm_up)
         samples = sample_for(algorithm, 60 * arguments.minutes)
         algorithm.stop()
-    if arguments.json:
-        arguments.json.write_text(json.dumps(samples, indent=1))
-    table = Table("what", "mean", "line from", "to", "rises by", "samples")
+    table, rows = Table("what", "mean", "line from", "to", "rises by", "samples"), []
     for what in sorted({name for sample in samples for name in sample}):
         values = [sample[what] for sample in samples if what in sample]
         if len(values) < 2:
             continue
-        mean, (first, last) = np.mean(values), line(values)
-        rise = f"{(last - first) / mean:+.2%}" if mean else "-"
-        table.add_row(what, *(f"{v:,.2f}" for v in (mean, first, last)), rise, str(len(values)))
+        mean, (first, last) = float(np.mean(values)), line(values)
+        rise = (last - first) / mean if mean else None
+        rows.append({"what": what, "mean": mean, "from": first, "to": last, "rises by": rise})
+        shown = [f"{v:,.2f}" for v in (mean, first, last)] + [
+            "-" if rise is None else f"{rise:+.2%}"
+        ]
+        table.add_row(what, *shown, str(len(values)))
     Console(highlight=False, width=120).print(table)
+    save(arguments.save, rows)
 
 
 if __name__ == "__main__":

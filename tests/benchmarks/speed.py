@@ -4,20 +4,19 @@
     python tests/benchmarks/speed.py sampling update     some of them
 
 Peers take turns within one run on one thread; figures are medians. Ratios are what carries over to
-other machines. `--json FILE` keeps them. The wall time to the solved T-Maze is a row of
+other machines. `--save NAME` keeps them. The wall time to the solved T-Maze is a row of
 `learning.py`.
 """
 
 import argparse
-import json
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import ray
 from peers import LONG, ROUNDS, Row, alternate, ppo, row
 from ray import cloudpickle
+from results import add_save, save
 from rich.console import Console
 from rich.table import Table
 from speed_of_module import episode, growth, step
@@ -124,12 +123,17 @@ def _stop(algorithms: dict[str, Any]) -> None:
         algorithm.stop()
 
 
-def main() -> None:
-    """Prints the rows that the command line asks for."""
+def command_line() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("rows", nargs="*", choices=[*ROWS, []], help="all but sb3 if none")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
-    arguments = parser.parse_args()
+    add_save(parser)
+    return parser
+
+
+def main() -> None:
+    """Prints the rows that the command line asks for."""
+    arguments = command_line().parse_args()
     ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False, logging_level="error")
     console, data = Console(highlight=False, width=120), []
     table = Table("what", "peer", "ELMUR", "peer's", "ratio", "unit")
@@ -140,8 +144,7 @@ def main() -> None:
             ratio = f"{made['ratio']:.2f}"
             table.add_row(made["what"], made["peer"], *figures, ratio, made["unit"])
             console.print(f"{made['what']} / {made['peer']}: {ratio}")
-            if arguments.json:
-                arguments.json.write_text(json.dumps(data, indent=1))
+            save(arguments.save, data)
     console.print(table)
 
 

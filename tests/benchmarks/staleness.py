@@ -18,14 +18,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from learning import STEPS
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
+from results import add_save, save
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 from torch.distributions import Categorical, kl_divergence
+from trainings import STEPS
 
 from rllib_elmur.cli.examples import path_of
 from rllib_elmur.files import schema
@@ -106,20 +107,26 @@ def config_from(name: str, measure: Measure) -> Any:
     return config.learners(learner_connector=LearnerConnectorBuilder(lambda *args: measure))
 
 
-def main() -> None:
-    """Trains and prints the table."""
+def command_line() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("example", nargs="?", default="tmaze-impala")
     parser.add_argument("--steps", type=int, default=200_000, help="env steps")
     parser.add_argument("--seed", type=int, default=1)
-    arguments = parser.parse_args()
+    add_save(parser)
+    return parser
+
+
+def main() -> None:
+    """Trains and prints the table."""
+    arguments = command_line().parse_args()
     measure = Measure()
     config = config_from(arguments.example, measure).debugging(seed=arguments.seed)
     algorithm = config.build_algo()
     names = ["values that differ", "inside: KL by state", "inside: KL to actor"]
     names += ["at start: KL to actor", "value by state"]
     table = Table("env steps", "success", "rows inside", *names, "KL by state, 99th percentile")
-    steps, until = 0, EVERY
+    steps, until, rows = 0, EVERY, []
     while steps < arguments.steps:
         result = algorithm.train()
         steps = result[STEPS]
@@ -130,6 +137,9 @@ def main() -> None:
             success = result["env_runners"].get("success", np.nan)
             shown = (f"{figure:.2g}" for figure in figures)
             table.add_row(f"{steps:,.0f}", f"{success:.2f}", f"{len(inside)}", *shown)
+            row = dict(zip([*names, "KL by state, 99th percentile"], figures, strict=True))
+            rows.append({"env steps": steps, "success": success, "rows inside": len(inside), **row})
+            save(arguments.save, rows)
             until += EVERY
             print(f"{steps:,.0f} env steps", flush=True)
     algorithm.stop()

@@ -1,0 +1,86 @@
+"""Tables of options from the dataclasses and commands that define them."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from typer.main import get_command
+
+from rllib_elmur.cli.verbs import app
+from rllib_elmur.config import ELMURConfig
+from rllib_elmur.envs.endless import EndlessTMaze
+from rllib_elmur.envs.passive import PassiveTMaze
+
+
+def rows_of(head: str, rows: Iterable[Iterable[str]]) -> str:
+    """A table with headings that are separated by `|`."""
+    headings = [cell.strip() for cell in head.split("|")]
+    body = [headings, ["---"] * len(headings), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in body)
+
+
+def options(config: Any) -> str:
+    """The fields of a dataclass that hold their sentence and their range."""
+    fields = dataclasses.fields(config)
+    return rows_of(
+        "option | default | allowed | what it does",
+        ((f"`{f.name}`", f"{f.default}", _allowed(f), f.metadata["help"]) for f in fields),
+    )
+
+
+def _allowed(field: dataclasses.Field) -> str:
+    low, high = field.metadata["low"], field.metadata["high"]
+    if isinstance(field.default, bool):
+        return "True, False"
+    allowed = " to ".join(f"{bound:g}" for bound in (low, high) if bound is not None)
+    allowed += "" if high is not None else " or more"
+    return allowed + (", None" if field.default is None else "")
+
+
+def attributes(task: Any, inherited: Any = None) -> str:
+    """The fields of a dataclass whose docstring has a section of attributes."""
+    known = {f.name for f in dataclasses.fields(inherited)} if inherited else set()
+    text = task.__doc__.split("Attributes:\n", 1)[1].split("\n\n")[0]
+    found = re.findall(r"^ {8}(\w+): (.*?)(?=^ {8}\w|\Z)", text + "\n", re.M | re.S)
+    sentences = {name: " ".join(sentence.split()) for name, sentence in found}
+    fields = [f for f in dataclasses.fields(task) if f.name not in known]
+    return rows_of(
+        "option | default | what it is",
+        ((f"`{f.name}`", _shown(f.default), sentences[f.name]) for f in fields),
+    )
+
+
+def _shown(default: Any) -> str:
+    return f"`{default!r}`" if isinstance(default, str) else f"{default}"
+
+
+def flags(*verb: str) -> str:
+    """The flags of a verb of the command line."""
+    command = get_command(app)
+    for word in verb:
+        command = command.commands[word]
+    return rows_of(
+        "option | what it does",
+        (
+            (", ".join(_flag(p, name) for name in (*p.opts, *p.secondary_opts)), p.help)
+            for p in command.params
+            if p.param_type_name == "option" and "--help" not in p.opts
+        ),
+    )
+
+
+def _flag(option: Any, name: str) -> str:
+    return f"`{name} {option.metavar}`" if option.metavar else f"`{name}`"
+
+
+PARTS: dict[str, Callable[[Path], str]] = {
+    "options-model": lambda folder: options(ELMURConfig),
+    "options-passive": lambda folder: attributes(PassiveTMaze),
+    "options-endless": lambda folder: attributes(EndlessTMaze, PassiveTMaze),
+    "options-train": lambda folder: flags("train", "file"),
+    "options-evaluate": lambda folder: flags("evaluate"),
+    "options-certify": lambda folder: flags("certify"),
+    "options-report": lambda folder: flags("report"),
+}

@@ -1,0 +1,66 @@
+"""Trains tuned examples with several seeds, and reads their learning curves."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from rich.console import Console
+
+from rllib_elmur.cli.examples import path_of
+from rllib_elmur.runs.options import TrainOptions
+from rllib_elmur.runs.train import train
+
+STEPS = "num_env_steps_sampled_lifetime"
+
+# A point of a learning curve: env steps, the metric, seconds of training.
+Curve = list[tuple[float, float, float]]
+
+
+def read_example(name: str) -> dict[str, Any]:
+    """The experiment of a tuned example."""
+    return yaml.safe_load(path_of(name).read_text())[name]
+
+
+def trained(
+    name: str,
+    experiment: dict[str, Any],
+    seeds: list[int],
+    metric: str,
+    options: TrainOptions,
+    console: Console,
+) -> dict[int, tuple[Curve, list[Path]]]:
+    """Trains an experiment with every seed; returns each seed's curve and its checkpoints."""
+    experiment["config"]["seed"] = {"grid_search": seeds}
+    options.storage_path.mkdir(parents=True, exist_ok=True)
+    file = options.storage_path / "experiment.yaml"
+    file.write_text(yaml.safe_dump({name: experiment}))
+    (outcome,) = train(file, options, console)
+    if outcome.errors:
+        raise RuntimeError("\n".join(outcome.errors))
+    results = {}
+    for progress in outcome.folder.glob("*/progress.csv"):
+        seed = json.loads((progress.parent / "params.json").read_text())["seed"]
+        with progress.open() as lines:
+            keys = STEPS, metric, "time_total_s"
+            curve = [tuple(float(row[key]) for key in keys) for row in csv.DictReader(lines)]
+        results[seed] = curve, sorted(progress.parent.glob("checkpoint_*"))
+    return dict(sorted(results.items()))
+
+
+def time_to(curve: Curve, level: float, window: int) -> tuple[float | None, float | None]:
+    """Env steps and seconds until the median of `window` iterations first reaches `level`."""
+    values = [value for _, value, _ in curve]
+    for i in range(window, len(values) + 1):
+        if np.median(values[i - window : i]) >= level:
+            return curve[i - 1][0], curve[i - 1][2]
+    return None, None
+
+
+def lowest_after(curve: Curve, level: float) -> float | None:
+    """The lowest value after the curve first passed `level`."""
+    values = [value for _, value, _ in curve]
+    first = next((i for i, value in enumerate(values) if value > level), None)
+    return None if first is None else min(values[first:])
