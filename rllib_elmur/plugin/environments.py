@@ -7,9 +7,9 @@ from typing import Any
 import gymnasium as gym
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.env.env_context import EnvContext
-from ray.tune.registry import ENV_CREATOR, _global_registry
 
 from rllib_elmur.errors import UserError, nearest
+from rllib_elmur.plugin.rllib_internals import env_creator, env_to_module_builder
 
 
 def env_maker(env: Any) -> Callable[[dict[str, Any]], Any]:
@@ -23,8 +23,8 @@ def env_maker(env: Any) -> Callable[[dict[str, Any]], Any]:
     """
     if inspect.isclass(env):
         return lambda options: env(EnvContext(options, worker_index=0))
-    if _global_registry.contains(ENV_CREATOR, env):
-        creator = _global_registry.get(ENV_CREATOR, env)
+    creator = env_creator(env)
+    if creator is not None:
         return lambda options: creator(EnvContext(options, worker_index=0))
     try:
         gym.spec(env)
@@ -82,7 +82,7 @@ def _check_module(config: AlgorithmConfig, env: Any) -> None:
     spec = config.rl_module_spec
     # Connectors of the user's may change the observation space, which is known on a worker only.
     if getattr(spec, "module_class", None) is ELMURTorchRLModule and (
-        config._env_to_module_connector is None
+        env_to_module_builder(config) is None
     ):
         config.copy(copy_frozen=False).get_rl_module_spec(env=env, inference_only=True).build()
 

@@ -45,15 +45,15 @@ def register_rllib_ids() -> None:
 
 
 def _register() -> None:
-    from ray._private.worker import _post_init_hooks
     from ray.tune.registry import register_env
+
+    from rllib_elmur.plugin.rllib_internals import call_after_init
 
     for env_id in ENVIRONMENTS:
         register_env(env_id, partial(create_env, env_id))
     # Ray hands its registrations to the first cluster and forgets them: a second `ray.init` of one
     # process would not know the ids.
-    if _register not in _post_init_hooks:
-        _post_init_hooks.append(_register)
+    call_after_init(_register)
 
 
 class _AfterImport(MetaPathFinder):

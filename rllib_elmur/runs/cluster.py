@@ -6,13 +6,12 @@ import re
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import ray
-import ray._private.worker
 
 from rllib_elmur.errors import UserError, last_words, root_cause
+from rllib_elmur.plugin.rllib_internals import logs_of_worker
 
 
 @contextmanager
@@ -96,9 +95,7 @@ def _log_of_dead_worker(text: str) -> str | None:
     Their error stands in their log alone.
     """
     pid = re.search(r"^\s*pid: (\d+)", text, re.M)
-    node = ray._private.worker._global_node
-    if pid is None or node is None:
+    if pid is None:
         return None
-    logs = Path(node.get_logs_dir_path()).glob(f"worker-*-{pid[1]}.err")
-    found = "\n".join(path.read_text(errors="replace") for path in logs)
+    found = "\n".join(path.read_text(errors="replace") for path in logs_of_worker(pid[1]))
     return found if "Traceback" in found else None

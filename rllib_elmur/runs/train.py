@@ -15,6 +15,7 @@ from rllib_elmur.errors import UserError
 from rllib_elmur.files import schema
 from rllib_elmur.plugin import checkpoints
 from rllib_elmur.plugin.process import quiet
+from rllib_elmur.plugin.rllib_internals import stored_run_config
 from rllib_elmur.proof.callback import report_certified
 from rllib_elmur.runs import cluster
 from rllib_elmur.runs.options import TrainOptions
@@ -148,8 +149,7 @@ def _run(
             str(folder), trainable=algorithm, resume_unfinished=True, resume_errored=True
         )
         # The stored run config has the former process's callback; this process's sets the criteria.
-        assert tuner._local_tuner is not None
-        stored = tuner._local_tuner.get_run_config()
+        stored = stored_run_config(tuner)
         stored.callbacks, stored.verbose = run_config.callbacks, run_config.verbose
     else:
         folder = storage / str(run_config.name)

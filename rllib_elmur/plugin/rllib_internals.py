@@ -1,0 +1,242 @@
+"""Every private name of Ray, RLlib and Tune that this package uses, behind functions of its own.
+
+Any release of Ray may rename what is private. A new release is therefore read against this file
+alone: `PRIVATE_NAMES` says which module of Ray defines each name, and in which versions the name
+was read there. Methods that RLlib documents for overriding (`_forward`, `_forward_train`) are not
+private.
+
+Modules of Ray are imported where they are used: `import rllib_elmur` alone needs no Ray.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# Private names (functions, methods, attributes, keys of dicts) by the module of Ray that defines
+# them and by the oldest and the newest version of Ray in which they were read there.
+# First those that an env runner must have so that a loop of this package can take its steps.
+_OF_SAMPLING = {
+    ("rllib.env.single_agent_env_runner", "2.50", "2.60"): (
+        "_sample _env_to_module _module_to_env _cached_to_module _weights_seq_no _new_episode"
+        " _make_on_episode_callback _increase_sampled_metrics _done_episodes_for_metrics"
+        " _ongoing_episodes_for_metrics"
+    ),
+    ("rllib.env.env_runner", "2.50", "2.60"): "_try_env_step",
+    ("rllib.env.env_runner", "2.53", "2.60"): (
+        "num_env_steps_sampled_lifetime _metrics_num_env_steps_sampled _log_env_steps"
+    ),
+    ("rllib.env.env_runner", "2.54", "2.60"): (
+        "_ongoing_episodes _shared_data _needs_initial_reset _reset_envs_and_episodes"
+    ),
+}
+PRIVATE_NAMES = {
+    **_OF_SAMPLING,
+    ("rllib.algorithms.algorithm_config", "2.50", "2.60"): (
+        "_env_to_module_connector _learner_connector"
+    ),
+    ("rllib.connectors.common.batch_individual_items", "2.50", "2.60"): "memorized_map_structure",
+    ("rllib.connectors.common.add_time_dim_to_batch_and_zero_pad", "2.50", "2.60"): (
+        "_added_single_ts_time_rank _zero_padded_for_mid="
+    ),
+    ("rllib.env.single_agent_episode", "2.50", "2.60"): "_start_time _last_step_time",
+    ("rllib.env.utils.infinite_lookback_buffer", "2.50", "2.60"): "data finalized",
+    ("rllib.core.learner.torch.torch_learner", "2.50", "2.60"): "_set_optimizer_lr",
+    ("rllib.algorithms.ppo.ppo_learner", "2.50", "2.60"): (
+        "_update_module_kl_coeff curr_kl_coeffs_per_module"
+    ),
+    ("rllib.algorithms.appo.appo_learner", "2.50", "2.60"): (
+        "_update_module_kl_coeff curr_kl_coeffs_per_module"
+    ),
+    ("_private.worker", "2.50", "2.60"): "_post_init_hooks _global_node",
+    ("tune.registry", "2.50", "2.60"): "_global_registry",
+    ("tune.tuner", "2.50", "2.60"): "_local_tuner",
+}
+
+
+class OwnSampling:
+    """Mixin before an env runner of RLlib whose `sample` calls the method `sample_episodes`."""
+
+    def _sample(self, **request: Any) -> list[Any]:
+        return self.sample_episodes(**request)
+
+    def sample_episodes(self, **request: Any) -> list[Any]:
+        """Samples by RLlib's own loop."""
+        return super()._sample(**request)  # ty: ignore[missing-attribute]
+
+
+class RunnerInternals:
+    """What a `SingleAgentEnvRunner` keeps for its own loop."""
+
+    def __init__(self, runner: Any):
+        self._runner = runner
+
+    @property
+    def missing(self) -> list[str]:
+        """The names that a loop of this package needs and that the env runner does not have."""
+        needed = " ".join(_OF_SAMPLING.values()).split()
+        return [name for name in needed if not hasattr(self._runner, name)]
+
+    @property
+    def episodes(self) -> list[Any]:
+        """The running episode of each sub-environment."""
+        return self._runner._ongoing_episodes
+
+    @property
+    def shared_data(self) -> dict[str, Any]:
+        """The data that both pipelines share; a reset of all environments begins with new ones."""
+        return self._runner._shared_data
+
+    @property
+    def weights_seq_no(self) -> int:
+        """The number of the module's weights."""
+        return self._runner._weights_seq_no
+
+    def steps_of_all_runners(self, n_steps: int) -> int:
+        """RLlib's estimate of the env steps of all runners, `n_steps` after `sample` began."""
+        n_runners = self._runner.config.num_env_runners or 1
+        return (self._runner.num_env_steps_sampled_lifetime // n_runners + n_steps) * n_runners
+
+    def reset_if_due(self, explore: bool, force_reset: bool, num_episodes: int | None) -> None:
+        """Resets all environments where RLlib does so at the beginning of `sample`."""
+        if force_reset or num_episodes is not None or self._runner._needs_initial_reset:
+            self.reset(explore)
+        if num_episodes is not None:
+            self._runner._needs_initial_reset = True
+
+    def reset(self, explore: bool) -> None:
+        """Resets all environments, and makes the module's input of their first observations."""
+        self._runner._reset_envs_and_episodes(explore)
+
+    def take_module_input(self) -> Any:
+        """The module's next input, which is made at the end of a step or by a reset."""
+        made, self._runner._cached_to_module = self._runner._cached_to_module, None
+        return made
+
+    def keep_module_input(self, batch: Any) -> None:
+        """Keeps the module's next input, for the next step or the next `sample`."""
+        self._runner._cached_to_module = batch
+
+    def step(self, actions: Any) -> Any:
+        """Steps the environments; returns RLlib's `ENV_STEP_FAILURE` where one failed."""
+        return self._runner._try_env_step(actions)
+
+    def call_back(self, event: str, env_index: int) -> None:
+        """Calls the config's callbacks of an event, such as ``on_episode_start``."""
+        self._runner._make_on_episode_callback(event, env_index, self.episodes)
+
+    def begin_episode(self, env_index: int) -> None:
+        """Puts a new episode in the place of a sub-environment's last one."""
+        self._runner._new_episode(env_index, self.episodes)
+
+    def count(self, n_steps: int, ended: list[Any], going_on: list[Any]) -> None:
+        """Counts steps and episodes for RLlib's metrics and for Prometheus."""
+        runner = self._runner
+        runner._done_episodes_for_metrics.extend(ended)
+        for episode in going_on:
+            runner._ongoing_episodes_for_metrics[episode.id_].append(episode)
+        runner._log_env_steps(metric=runner._metrics_num_env_steps_sampled, num_steps=n_steps)
+        runner._increase_sampled_metrics(n_steps, len(ended))
+
+
+def pipelines(runner: Any) -> tuple[Any, Any]:
+    """The env-to-module and the module-to-env pipeline of an env runner."""
+    return runner._env_to_module, runner._module_to_env
+
+
+def env_to_module_builder(config: Any) -> Callable[..., Any] | None:
+    """The argument of a config's `env_runners(env_to_module_connector=...)`."""
+    return config._env_to_module_connector
+
+
+def learner_connector_builder(config: Any) -> Callable[..., Any] | None:
+    """The argument of a config's `learners(learner_connector=...)`."""
+    return config._learner_connector
+
+
+def note_time_axis(shared_data: dict[str, Any], episode_ids: list[str]) -> None:
+    """Tells RLlib's module-to-env pieces which episode each row is of, and of its time axis."""
+    shared_data["memorized_map_structure"] = episode_ids
+    shared_data["_added_single_ts_time_rank"] = True
+
+
+def episode_ids(shared_data: dict[str, Any]) -> list[str]:
+    """The episode of each row, for a module-to-env piece behind RLlib's own."""
+    return shared_data["memorized_map_structure"]
+
+
+def note_padding(shared_data: dict[str, Any], module_id: str) -> None:
+    """Tells the learner that a module's rows are padded with zeros."""
+    shared_data[f"_zero_padded_for_mid={module_id}"] = True
+
+
+def note_times(episode: Any, began: float, now: float) -> None:
+    """Sets the time of an episode's last step, and of its begin unless that is known."""
+    episode._start_time = episode._start_time or began
+    episode._last_step_time = now
+
+
+def buffer_items(buffer: Any) -> tuple[Any, bool]:
+    """The items of an episode's buffer, and whether they are an array (else a list)."""
+    return buffer.data, buffer.finalized
+
+
+def set_buffer_items(buffer: Any, items: Any, is_array: bool) -> None:
+    """Sets the items of an episode's buffer."""
+    buffer.data, buffer.finalized = items, is_array
+
+
+class OwnRates:
+    """Mixin before a torch learner that calls `set_rate` where RLlib sets a learning rate."""
+
+    def _set_optimizer_lr(self, optimizer: Any, lr: float) -> None:
+        self.set_rate(optimizer, lr)
+
+    def set_rate(self, optimizer: Any, rate: float) -> None:
+        """Sets the learning rates of an optimizer's parameter groups."""
+        super()._set_optimizer_lr(optimizer, rate)  # ty: ignore[missing-attribute]
+
+
+class OwnKLUpdate:
+    """Mixin before PPO's or APPO's learner that has a say in the new KL coefficient."""
+
+    curr_kl_coeffs_per_module: Any
+
+    def _update_module_kl_coeff(self, *, module_id: str, config: Any, **kwargs: Any) -> None:
+        super()._update_module_kl_coeff(  # ty: ignore[missing-attribute]
+            module_id=module_id, config=config, **kwargs
+        )
+        self.kl_coeff_updated(module_id, config, self.curr_kl_coeffs_per_module[module_id])
+
+    def kl_coeff_updated(self, module_id: str, config: Any, coefficient: Any) -> None:
+        """Called with the coefficient, a tensor that may be changed in place."""
+
+
+def call_after_init(function: Callable[[], None]) -> None:
+    """Calls a function after each `ray.init` of this process."""
+    from ray._private.worker import _post_init_hooks
+
+    if function not in _post_init_hooks:
+        _post_init_hooks.append(function)
+
+
+def logs_of_worker(pid: str) -> list[Path]:
+    """The files of what a worker process of this machine wrote to its standard error."""
+    from ray._private import worker
+
+    if worker._global_node is None:
+        return []
+    return list(Path(worker._global_node.get_logs_dir_path()).glob(f"worker-*-{pid}.err"))
+
+
+def env_creator(name: str) -> Callable[[Any], Any] | None:
+    """The function behind an environment's name in RLlib's registry; None if it has no such."""
+    from ray.tune.registry import ENV_CREATOR, _global_registry
+
+    if not _global_registry.contains(ENV_CREATOR, name):
+        return None
+    return _global_registry.get(ENV_CREATOR, name)
+
+
+def stored_run_config(tuner: Any) -> Any:
+    """The `RunConfig` of a restored `Tuner`, which may be changed in place."""
+    return tuner._local_tuner.get_run_config()
