@@ -1,9 +1,11 @@
-"""What a write leaves in a slot: the LRU rule (paper, section 3.3), rounding, the gradient."""
+"""Parts of a layer's memory: the LRU rule (paper, section 3.3), rounding, the gradient."""
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from rllib_elmur.config import ELMURConfig
 
 
 def lru_order(anchors: Tensor) -> Tensor:
@@ -15,24 +17,11 @@ def lru_order(anchors: Tensor) -> Tensor:
     return anchors.argsort(dim=-1, stable=True)
 
 
-class Blend(nn.Module):
-    """An empty slot is replaced by the update, a filled one moves to it by lambda.
-
-    Args:
-        lru_blend: Lambda in [0, 1]; 1 replaces, 0 leaves the content.
-    """
-
-    def __init__(self, lru_blend: float):
-        super().__init__()
-        self.lru_blend = lru_blend
-
-    def share(self, empty: Tensor, like: Tensor) -> Tensor:
-        """The share of new content where `empty` says whether a slot is, in the dtype of `like`."""
-        return like.new_full(empty.shape, self.lru_blend).masked_fill_(empty, 1.0)
-
-    def forward(self, update: Tensor, slot: Tensor, share: Tensor) -> Tensor:
-        """Blends (B, d) update and (B, d) slot content, in its precision; `share` is (B, 1)."""
-        return torch.lerp(slot, update.to(slot.dtype), share.to(slot.dtype))
+def build_rounding(config: ELMURConfig) -> nn.Module:
+    """The rounding of what is written (`memory_levels`); none leaves real values."""
+    if config.memory_levels is None:
+        return nn.Identity()
+    return Rounding(config.memory_levels, config.memory_commitment)
 
 
 class Rounding(nn.Module):
@@ -41,7 +30,7 @@ class Rounding(nn.Module):
     A map of real vectors iterated for thousands of segments drifts to a fixed point; rounding
     corrects small disturbances at each write, as in digital storage. A disturbance is small if it
     does not carry a value over a boundary of the grid: the commitment loss of vector quantisation
-    (van den Oord et al. 2017, arXiv:1711.00937, equation 3) pulls values away from these.
+    (van den Oord et al. 2017, arXiv:1711.00937, equation 3) pulls values away from the boundaries.
 
     Args:
         levels: Number of values. Odd: the integers around 0 (3: -1, 0, 1). Even: the odd integers

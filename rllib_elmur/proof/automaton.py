@@ -6,7 +6,7 @@ segment does to it is decided for every sequence of observations by running the 
 prefixes, each prefix once, through the `attend`, `read` and `write` of both schedules.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,11 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rllib_elmur.model.attention import SlotViews
-from rllib_elmur.model.layer import SegmentInputs, TokenMaps
+from rllib_elmur.model.fast import layer as fast
+from rllib_elmur.model.fast.ops import norm
+from rllib_elmur.model.fast.weights import AttendWeights
 from rllib_elmur.model.network import PolicyNetwork
-
-Gather = Callable[[Tensor, TokenMaps], SegmentInputs]
 
 
 class SegmentTree(NamedTuple):
@@ -106,47 +105,34 @@ class PolicyAutomaton:
         distance = 1 + age[:, None] * length  # to the segment's first token, (M, 1)
         memory = torch.where(empty[:, None], self.initial_memory(written), memory)
         y, updates = self._tokens[torch.from_numpy(tree.symbol)][None], []  # (1, N, d)
-        for i, layer in enumerate(self.elmur.layers):
-            token_maps, memory_maps = self.elmur.absorb()[i]
-            gather = _gather(path, depth, len(y))
-            h = layer.attend(y.flatten(0, 1), token_maps, gather).view(y.shape)
-            h = h.expand(len(memory), -1, -1)  # (S, N, d)
+        for i, (layer, w) in enumerate(
+            zip(self.elmur.layers, self.elmur.absorbed.layers(), strict=True)
+        ):
+            h = self._attend(y, path, depth, w.attend).expand(len(memory), -1, -1)  # (S, N, d)
             read_bias = layer.distance_bias(distance + depth, empty[:, None]).mT  # (M, H, N)
-            views = SlotViews.of(layer.view(memory[:, i], memory_maps))
+            slots = fast.Slots.of(fast.project_slots(memory[:, i], w.write))
             read_bias = read_bias.expand(len(h), -1, -1, -1)
-            y = layer.read(h.flatten(0, 1), views, read_bias, token_maps).view(h.shape)
+            y = fast.read(h.flatten(0, 1), slots, read_bias, w.read).view(h.shape)
             segments = y[:, at_leaves].flatten(0, 1)  # (S F, L, d)
             oldest = memory[:, i, 0].repeat_interleave(len(at_leaves), dim=0)
             position = torch.arange(length)
             write_bias = layer.distance_bias(-(distance[0] + position), empty[0])  # (L, H)
-            share = layer.blend.share(empty[:1], y).expand(len(segments), 1)
-            update = layer.blended(
-                segments, oldest, share, write_bias.expand(len(segments), -1, -1), memory_maps
-            )
+            write_bias = write_bias.expand(len(segments), -1, -1)
+            share = fast.blend_share(empty[:1], layer.lru_blend, y).expand(len(segments), 1)
+            update = fast.write(segments, oldest, share, write_bias, w.write)
             updates.append(update.view(len(memory), len(at_leaves), -1))
         logits = self.network.pi(self.elmur.final_norm(y))
         return logits, torch.stack(updates, dim=2)
+
+    def _attend(self, x: Tensor, path: Tensor, depth: Tensor, w: AttendWeights) -> Tensor:
+        """Each node attends to the nodes above it, x (B, N, d)."""
+        tokens = norm(x, w.residual.before)
+        position = self.elmur.positions.of_nodes(tokens, depth, w.position)  # (B N, L, H)
+        context = tokens[:, path].flatten(0, 1)  # (B N, L, d)
+        h = fast.attend(x.flatten(0, 1), tokens.flatten(0, 1), context, position, w)
+        return h.view(x.shape)
 
     def sides(self, update: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
         """An update rounded, if it were smaller and if it were larger by a tolerance."""
         rounding = self.elmur.layers[0].rounding
         return rounding(update - tolerance), rounding(update + tolerance)
-
-
-def _gather(path: Tensor, depth: Tensor, batch: int) -> Gather:
-    """Brings each node together with the nodes above it; see `ELMURLayer.attend`."""
-    later = torch.arange(path.shape[1]) > depth[:, None]  # (N, L)
-
-    def gather(tokens: Tensor, maps: TokenMaps) -> SegmentInputs:
-        weight, shift = (t[depth] for t in maps.position)  # of each node's place
-        shift = shift.unflatten(-1, (path.shape[1], -1))
-        shift = shift.masked_fill(later[:, None, :, None], -torch.inf).flatten(2)  # (N, 1, L H)
-        nodes = tokens.view(batch, -1, tokens.shape[-1])  # (B, N, d)
-        logits = torch.baddbmm(shift, nodes.transpose(0, 1), weight).transpose(0, 1)  # (B, N, L H)
-        return SegmentInputs(
-            query=maps.query(tokens).view(len(tokens), -1, tokens.shape[-1]),
-            context=nodes[:, path].flatten(0, 1),
-            position=logits.unflatten(-1, (path.shape[1], -1)).flatten(0, 1),
-        )
-
-    return gather

@@ -5,11 +5,12 @@ from itertools import pairwise
 import torch
 from hypothesis import settings
 from hypothesis import strategies as st
+from page import run_page
 from reference import grid
 
 from rllib_elmur.config import ELMURConfig
 from rllib_elmur.model.elmur import ELMUR
-from rllib_elmur.model.live import LiveBatch
+from rllib_elmur.model.fast.live import LiveBatch
 from rllib_elmur.model.state import State
 
 seeds = st.integers(0, 2**31)
@@ -179,5 +180,7 @@ def run(schedule, model, x, state):
     with torch.no_grad():
         if schedule == "sequence":
             return model(x, state)
+        if schedule == "page":
+            return run_page(model, x, state)
         outputs, new_state, _ = run_steps(model, x, state)
         return outputs, new_state

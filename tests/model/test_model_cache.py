@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+import tree
 from hypothesis import given
 from hypothesis import strategies as st
 from model_cases import (
@@ -20,7 +21,7 @@ from model_cases import (
     tokens,
 )
 
-from rllib_elmur.model.live import LiveBatch
+from rllib_elmur.model.fast.live import LiveBatch
 
 
 @examples(25)
@@ -68,8 +69,8 @@ def test_what_a_live_batch_keeps_is_used():
     model = build(n_layers=2, memory_slots=2, segment_length=5)
     _, state, live = run_steps(model, tokens(model, 2, 8), state_at(model, [0, 3]))
     spoiled = copy.deepcopy(live)
-    spoiled._context += tokens(model, 2, 5, seed=2)
-    spoiled.elmur, spoiled._version = model, model.weights_version()
+    spoiled._ring.context.add_(tokens(model, 2, 5, seed=2))
+    spoiled.elmur, spoiled._version = model, model.absorbed.version()
     x = tokens(model, 2, seed=1)
     fresh = LiveBatch(model, state).step(x)
     assert deviation(live.step(x), fresh) < 1e-9
@@ -117,7 +118,7 @@ def test_what_is_derived_goes_when_the_weights_change_in_the_middle_of_a_segment
     x = tokens(model, 2, 9, seed=1)
     expected, expected_state, _ = run_steps(model, x, state, keep=False)
     # What stale keys and values would have done to the outputs: the test can fail.
-    before.elmur, before._version = model, model.weights_version()
+    before.elmur, before._version = model, model.absorbed.version()
     assert deviation(run_steps(model, x, state, before)[0], expected) > 1e-3
     outputs, new_state, _ = run_steps(model, x, state, live)
     assert deviation(outputs, expected) < 1e-12
@@ -165,7 +166,12 @@ def test_a_batch_made_in_inference_mode_goes_on_outside_of_it():
 
 
 def tensors(live):
-    return {name: value for name, value in vars(live).items() if isinstance(value, torch.Tensor)}
+    kept = {k: value for k, value in vars(live).items() if k not in ("elmur", "_weights")}
+    return {
+        path: value
+        for path, value in tree.flatten_with_path(kept)
+        if isinstance(value, torch.Tensor)
+    }
 
 
 def test_a_fused_optimizer_leaves_nothing_derived_from_the_old_weights():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from model_cases import build, state_at, tokens
 
-from rllib_elmur.model.live import LiveBatch
+from rllib_elmur.model.fast.live import LiveBatch
 
 CLOCKS = [0, 3, 8]
 

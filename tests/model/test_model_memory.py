@@ -19,8 +19,6 @@ from model_cases import (
 )
 from reference import EMPTY
 
-from rllib_elmur.model.feed_forward import feed_forward
-
 schedules = st.sampled_from(["sequence", "step"])
 blends = st.sampled_from([0.0, 0.3, 0.8, 1.0])
 
@@ -177,9 +175,8 @@ def test_lambda_one_keeps_nothing_of_the_old_content_but_through_its_query(sched
     x = tokens(model, 2, options["segment_length"], seed=seed)
     _, after = run(schedule, model, x, state)
     for i, layer in enumerate(model.layers):
-        _, maps = layer.absorb()
-        u = layer.write_residual.norm.bias[None]  # (1, d)
-        (u,) = maps.ffn_norm(feed_forward(u, u, maps.into, maps.out)).detach()
+        u = layer.write_residual.norm.bias.detach()
+        u = layer.memory_ffn_residual(u, layer.memory_ffn).detach()
         for b in range(2):
             (j,) = (after.anchors[b, i] != state.anchors[b, i]).nonzero()[:, 0].tolist()
             assert deviation(after.memory[b, i, j], u) < 1e-12

@@ -1,4 +1,4 @@
-"""Both schedules against plain loops over the equations."""
+"""The page of equations and both schedules against plain loops over the equations."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def reference_deviation(model, x, state, outputs, new_state):
     return worst
 
 
-@pytest.mark.parametrize("schedule", ["sequence", "step"])
+@pytest.mark.parametrize("schedule", ["page", "sequence", "step"])
 @pytest.mark.parametrize("memory_levels", LEVELS)
 @pytest.mark.parametrize("norm_first", [False, True])
 def test_model_agrees_with_the_plain_reference(schedule, memory_levels, norm_first):
@@ -55,7 +55,7 @@ def test_model_agrees_with_the_plain_reference(schedule, memory_levels, norm_fir
 
 @examples(25)
 @given(
-    schedule=st.sampled_from(["sequence", "step"]),
+    schedule=st.sampled_from(["page", "sequence", "step"]),
     memory_levels=st.sampled_from(LEVELS),
     options=sizes,
     seed=seeds,

@@ -1,0 +1,109 @@
+"""What the step schedule keeps between steps: weights, tokens of open segments, slots."""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rllib_elmur.model.fast import layer as fast
+from rllib_elmur.model.fast.ops import stack
+from rllib_elmur.model.fast.positions import PositionWeights
+from rllib_elmur.model.fast.weights import LayerWeights, WriteWeights
+
+if TYPE_CHECKING:
+    from rllib_elmur.model.elmur import ELMUR
+
+
+class StepWeights(NamedTuple):
+    """What a step takes of the weights.
+
+    Attributes:
+        layers: The absorbed weights.
+        write: Those of all memory tracks, stacked: all layers write at once.
+        ring: Position weights by layer and place.
+        tables: The distance biases of all layers, one below the other.
+        table_begins: Where each layer's begin.
+        initial: What an empty slot is read as, (n, 1, M, d).
+        initial_projected: Its keys and values, (n, 1, M, H, 2 d).
+    """
+
+    layers: list[LayerWeights]
+    write: WriteWeights
+    ring: list[list[PositionWeights]]
+    tables: Tensor
+    table_begins: np.ndarray
+    initial: Tensor
+    initial_projected: Tensor
+
+    @classmethod
+    def of(cls, elmur: "ELMUR") -> "StepWeights":
+        """The weights of a model as they are now."""
+        layers, n_layers = elmur.absorbed.layers(), elmur.config.n_layers
+        writes = [weights.write for weights in layers]
+        write = stack(writes) if n_layers > 1 else writes[0]
+        tables = torch.cat([layer.distance_bias.table for layer in elmur.layers])
+        initial = torch.stack([layer.initial_memory for layer in elmur.layers])  # (n, M, d)
+        projected = fast.project_slots(initial.flatten(0, 1), write)
+        return cls(
+            layers,
+            write,
+            [elmur.positions.of_ring(weights.attend.position) for weights in layers],
+            tables,
+            np.arange(n_layers) * (len(tables) // n_layers),
+            initial[:, None],
+            projected.unflatten(0, initial.shape[:2])[:, None],
+        )
+
+
+class Ring(NamedTuple):
+    """The last L tokens of each row; where each lies depends on the runner's step alone.
+
+    Making views anew in each step would cost as much as writing; so those of places are kept.
+
+    Attributes:
+        tokens: What the model got, (B, L, d).
+        context: What the tokens of each layer attend to, (n, B, L, d).
+        outputs: What each layer made of them, (n, B, L, d).
+        context_at: Views of `context` by layer and place, (B, d) each.
+        outputs_at: The same of `outputs`.
+    """
+
+    tokens: Tensor
+    context: Tensor
+    outputs: Tensor
+    context_at: list[tuple[Tensor, ...]]
+    outputs_at: list[tuple[Tensor, ...]]
+
+    @classmethod
+    def of(cls, tokens: Tensor, n_layers: int) -> "Ring":
+        """A ring of the open segments' tokens, (B, L, d)."""
+        context, outputs = tokens.new_zeros(2, n_layers, *tokens.shape)
+        views = ([layer.unbind(1) for layer in part] for part in (context, outputs))
+        return cls(tokens, context, outputs, *views)
+
+
+class SlotCache(NamedTuple):
+    """The slots of all layers and rows, with the keys and values that tokens read of them.
+
+    Attributes:
+        contents: (n B M, d).
+        projected: What `project_slots` makes of them, (n B M, H, 2 d).
+        contents_of: A view by layer and row, (n, B, M, d).
+        projected_of: The same of `projected`, (n, B, M, H, 2 d).
+        read: Views by layer, as `read` takes them.
+    """
+
+    contents: Tensor
+    projected: Tensor
+    contents_of: Tensor
+    projected_of: Tensor
+    read: list[fast.Slots]
+
+    @classmethod
+    def of(cls, contents: Tensor, w: StepWeights) -> "SlotCache":
+        """The cache of (n, B, M, d) contents."""
+        flat = contents.flatten(0, 2)
+        projected = fast.project_slots(flat, w.write)
+        of_rows = projected.unflatten(0, contents.shape[:3])
+        return cls(flat, projected, contents, of_rows, [fast.Slots.of(p) for p in of_rows])

@@ -1,0 +1,92 @@
+"""One layer's equations on absorbed weights; the comments give their numbers in `equations.py`."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rllib_elmur.model.fast.ops import add_feed_forward, add_product, linear, multiply, norm
+from rllib_elmur.model.fast.weights import AttendWeights, ReadWeights, WriteWeights
+
+
+def attend(
+    x: Tensor, tokens: Tensor, context: Tensor, position: Tensor, w: AttendWeights
+) -> Tensor:
+    """Equation 1: tokens attend to tokens of their segment.
+
+    Args:
+        x: T tokens of each of N segments, (N T, d).
+        tokens: The same as the attention sees them, `norm(x, w.residual.before)`.
+        context: All tokens of each segment, as the attention sees them, (N, L, d).
+        position: Position logits, (N, L, T H); minus infinity where a token comes later.
+        w: The weights.
+    """
+    query = linear(tokens, w.query, w.query_bias).view(len(context), -1, x.shape[-1])
+    mixed = mix_tokens(query, context, position)  # (N, T H, d)
+    return norm(add_product(x, mixed.view(len(x), -1), w.out), w.residual.after)
+
+
+class Slots(NamedTuple):
+    """What tokens read of their row's slots: keys and values, each (B, M H, d)."""
+
+    keys: Tensor
+    values: Tensor
+
+    @classmethod
+    def of(cls, projected: Tensor) -> "Slots":
+        """Both parts of what `project_slots` returns for M slots a row, (B, M, H, 2 d)."""
+        return cls(*projected.flatten(1, 2).chunk(2, dim=-1))
+
+
+def project_slots(slots: Tensor, w: WriteWeights) -> Tensor:
+    """The keys and values of slots (..., d), by head: (..., H, 2 d)."""
+    return multiply(slots, w.slot).unflatten(-1, (-1, 2 * slots.shape[-1]))
+
+
+def read(h: Tensor, slots: Slots, bias: Tensor, w: ReadWeights) -> Tensor:
+    """Equations 2 and 3 (mem2tok): tokens of one segment a row read every slot.
+
+    Args:
+        h: T tokens of each of B rows, (B T, d).
+        slots: Of the row.
+        bias: Of token position less slot anchor, (B, M, H, T).
+        w: The weights.
+    """
+    rows = len(bias), -1, h.shape[-1]
+    tokens = norm(h, w.residual.before).view(rows)
+    logits = torch.baddbmm(bias.flatten(1, 2), slots.keys, tokens.mT)  # (B, M H, T)
+    weights = logits.view(bias.shape).softmax(dim=1).view(logits.shape)
+    h = torch.baddbmm(h.view(rows), weights.mT, slots.values).view(h.shape)
+    return add_feed_forward(norm(h, w.residual.after), w.ffn, w.ffn_residual)
+
+
+def write(h: Tensor, slot: Tensor, share: Tensor, bias: Tensor, w: WriteWeights) -> Tensor:
+    """Equations 4 to 6 (tok2mem): a complete segment updates one slot, not yet rounded.
+
+    Args:
+        h: The segment's tokens as `read` left them, (B, L, d).
+        slot: Content of the slot, (B, d).
+        share: Of new content, (B, 1): see `blend_share`.
+        bias: Of slot anchor less token position, (B, L, H).
+        w: The weights.
+
+    Returns:
+        The slot's new content, (B, d), in the precision of `slot`.
+    """
+    query = multiply(norm(slot, w.residual.before), w.query).view(len(slot), -1, slot.shape[-1])
+    mixed = mix_tokens(query, h, bias).flatten(1)  # (B, H d)
+    u = norm(add_product(slot, mixed, w.out), w.residual.after)
+    u = norm(add_feed_forward(u, w.ffn, w.ffn_residual), w.memory_norm)
+    return torch.lerp(slot, u.to(slot.dtype), share.to(slot.dtype))
+
+
+def mix_tokens(query: Tensor, x: Tensor, bias: Tensor) -> Tensor:
+    """Mixes tokens x (B, L, d) for queries (B, Q, d); `bias` of the logits is (B, L, Q)."""
+    # A softmax over a last axis of few entries is slow: keys come first.
+    weights = torch.baddbmm(bias, x, query.mT).softmax(dim=1)
+    return torch.bmm(weights.mT, x)
+
+
+def blend_share(empty: Tensor, lru_blend: float, like: Tensor) -> Tensor:
+    """The share of new content in a write: 1 where the slot is `empty`, else lambda."""
+    return like.new_full(empty.shape, lru_blend).masked_fill_(empty, 1.0)
