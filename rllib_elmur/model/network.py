@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from rllib_elmur.config import ELMURConfig
 from rllib_elmur.model.elmur import ELMUR
 from rllib_elmur.model.encoder import build_encoder
-from rllib_elmur.model.live import LiveBatch
+from rllib_elmur.model.fast.live import LiveBatch
 from rllib_elmur.model.state import State
 
 
@@ -30,7 +30,6 @@ class PolicyNetwork(nn.Module):
         # A nearly uniform first policy: PPO's first updates then depend on reward, not on chance.
         nn.init.orthogonal_(self.pi.weight, gain=0.01)
         nn.init.zeros_(self.pi.bias)
-        self._live: tuple[State | None, LiveBatch | None] = None, None
 
     def forward(
         self, observation: Any, state: State, lengths: Tensor | None = None
@@ -45,35 +44,25 @@ class PolicyNetwork(nn.Module):
         Returns:
             Features (B, T, d) and the state after the last observation.
         """
-        self._live = None, None  # what is trained is about to change
         return self.elmur(self.encoder(observation), state, lengths)
 
     @torch.no_grad()
-    def act(self, observation: Any, state: State | LiveBatch) -> tuple[Tensor, State | LiveBatch]:
-        """The same without gradient, for acting.
-
-        A caller that hands back the state of the last call, the very tensors, for one more
-        observation goes on where that call stopped; any other state is served from its tokens.
+    def step(self, observation: Any, live: LiveBatch) -> Tensor:
+        """Advances running episodes by one observation each.
 
         Args:
-            observation: Tensors of (B, T, *space), nested as the space is.
-            state: The state before the first observation; it must not be written in place. Or a
-                `LiveBatch`, which takes one observation (T = 1) and is advanced.
+            observation: Tensors of (B, T = 1, *space), nested as the space is.
+            live: The episodes, from `elmur.live`; advanced in place.
 
         Returns:
-            Features (B, T, d) and the state after the last observation.
+            Features (B, T = 1, d), without gradient.
+
+        Raises:
+            ValueError: If there are more observations than one a row.
         """
-        tokens = self.encoder(observation)
-        if isinstance(state, LiveBatch):
-            return state.step(tokens[:, 0])[:, None], state
-        last, live = self._live
-        continues = last is not None and all(a is b for a, b in zip(last, state, strict=True))
-        if continues and tokens.shape[1] == 1:
-            live = live or LiveBatch(self.elmur, state)
-            features = live.step(tokens[:, 0])[:, None]
-            state = live.state(range(len(tokens)))
-        else:
-            features, state = self.elmur(tokens, state)
-            live = None
-        self._live = state, live
-        return features, state
+        tokens = self.encoder(observation)  # (B, T, d)
+        if tokens.shape[1] != 1:
+            raise ValueError(
+                f"The batch holds {tokens.shape[1]} time steps: a live batch takes one at a time."
+            )
+        return live.step(tokens[:, 0])[:, None]

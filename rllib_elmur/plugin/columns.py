@@ -10,9 +10,10 @@ from ray.rllib.core.columns import Columns
 from torch import Tensor
 
 from rllib_elmur.model.elmur import ELMUR
-from rllib_elmur.model.live import LiveBatch
 from rllib_elmur.model.state import State
 
+# The key of a batch under which a `LiveBatch` takes the place of STATE_IN.
+LIVE_BATCH = "live_batch"
 # The column of an episode's extra model outputs whose items are None or `Snapshots`.
 SNAPSHOTS = "state_snapshots"
 
@@ -28,15 +29,13 @@ class Snapshots:
     after: bytes | None = None
 
 
-def state_from(batch: dict[str, Any]) -> State | LiveBatch:
+def state_from(batch: dict[str, Any]) -> State:
     """The state in a batch's STATE_IN column.
 
     Raises:
         ValueError: If the column is missing or not ELMUR's.
     """
     columns = batch.get(Columns.STATE_IN)
-    if isinstance(columns, LiveBatch):
-        return columns
     if not isinstance(columns, dict) or set(columns) != set(State._fields):
         found = sorted(columns) if isinstance(columns, dict) else columns
         raise ValueError(

@@ -27,8 +27,9 @@ from ray.rllib.utils.spaces.space_utils import (
 from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 from torch import Tensor
 
-from rllib_elmur.model.live import LiveBatch
+from rllib_elmur.model.fast.live import LiveBatch
 from rllib_elmur.plugin.columns import (
+    LIVE_BATCH,
     SNAPSHOTS,
     Snapshots,
     each_leaf,
@@ -38,7 +39,6 @@ from rllib_elmur.plugin.columns import (
 )
 
 _NARROWED = {np.dtype(np.float64): np.float32, np.dtype(np.int64): np.int32}
-_LIVE = "elmur_live_batch"  # in the data that the pipelines of an env runner share
 
 
 class BatchToModule(ConnectorV2):
@@ -80,7 +80,7 @@ class BatchToModule(ConnectorV2):
             name: each_leaf(lambda x: x[:, None], column) for name, column in columns.items()
         }
         to_module = convert_to_torch_tensor(columns, device=self.device)
-        to_module[Columns.STATE_IN] = _live_batch(module, steps, shared_data)
+        to_module[LIVE_BATCH] = _live_batch(module, steps, shared_data)
         return to_module
 
 
@@ -177,11 +177,11 @@ def _last_step(x: Tensor | np.ndarray) -> np.ndarray:
 
 def _live_batch(module: Any, steps: np.ndarray, shared_data: dict[str, Any]) -> LiveBatch:
     """The live batch of the running episodes, with rows of new episodes at their start."""
-    live, elmur = shared_data.get(_LIVE), module.network.elmur
+    live, elmur = shared_data.get(LIVE_BATCH), module.network.elmur
     if live is None or len(live.clock) != len(steps):
-        live = shared_data[_LIVE] = module.get_live_state(len(steps))
+        live = shared_data[LIVE_BATCH] = module.get_live_batch(len(steps))
     elif live.elmur is not elmur:  # the runner has made its module anew
-        live = shared_data[_LIVE] = LiveBatch(elmur, live.state(range(len(steps))))
+        live = shared_data[LIVE_BATCH] = elmur.live(live.state(range(len(steps))))
     started = (steps == 0).nonzero()[0]
     if len(started):
         live.reset(started)
@@ -212,7 +212,7 @@ def snapshots_of(
         lengths: The same, counted from the beginning of the rollout fragment, (B,).
         shared_data: The runner's data, which hold the live batch.
     """
-    live = shared_data[_LIVE]
+    live = shared_data[LIVE_BATCH]
     column: list[Snapshots | None] = [None] * len(steps)
     # The first row of a fragment begins before its first step, each other one after a step; so does
     # the row of a bootstrap value behind the fragment.

@@ -22,10 +22,10 @@ from ray.rllib.utils.typing import StateDict
 from torch import Tensor, nn
 
 from rllib_elmur.config import ELMURConfig
-from rllib_elmur.model.live import LiveBatch
+from rllib_elmur.model.fast.live import LiveBatch
 from rllib_elmur.model.network import PolicyNetwork
 from rllib_elmur.model.state import State
-from rllib_elmur.plugin.columns import lengths_from, state_column, state_from
+from rllib_elmur.plugin.columns import LIVE_BATCH, lengths_from, state_column, state_from
 from rllib_elmur.plugin.distributions import action_distribution
 from rllib_elmur.plugin.previous import require_previous
 
@@ -71,14 +71,15 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI, Targ
         state = state_column(self.network.elmur.initial_state())
         return {name: value[0] for name, value in state.items()}
 
-    def get_live_state(self, batch_size: int) -> LiveBatch:
+    def get_live_batch(self, batch_size: int) -> LiveBatch:
         """Episodes at their start whose state is kept between calls and advanced in place.
 
-        Handed in as STATE_IN, it takes one observation per episode (T = 1) and saves a caller that
-        acts step by step from carrying STATE_OUT.
+        Handed in as ``batch["live_batch"]`` it takes the place of STATE_IN: each call of
+        `forward_inference` or `forward_exploration` takes one observation per episode (T = 1), in
+        less time than from a STATE_IN, and returns no STATE_OUT. ``reset(rows)`` starts episodes.
         """
         elmur = self.network.elmur
-        return LiveBatch(elmur, elmur.initial_state(batch_size))
+        return elmur.live(elmur.initial_state(batch_size))
 
     @override(InferenceOnlyAPI)
     def get_non_inference_attributes(self) -> list[str]:
@@ -116,12 +117,15 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI, Targ
 
     @override(TorchRLModule)
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        """Acts on observations (B, T, ...) from STATE_IN, a state (B, ...) or a live batch."""
-        features, state = self.network.act(batch[Columns.OBS], state_from(batch))
-        _require_finite(features, batch[Columns.OBS], self._environment)
-        outputs: dict[str, Any] = {Columns.ACTION_DIST_INPUTS: self.network.pi(features)}
-        if isinstance(state, State):  # a live batch has been advanced in place
+        """Acts on observations (B, T, ...) from STATE_IN, or advances a live batch."""
+        outputs: dict[str, Any] = {}
+        if LIVE_BATCH in batch:
+            features = self.network.step(batch[Columns.OBS], batch[LIVE_BATCH])
+        else:
+            features, state = self.network(batch[Columns.OBS], state_from(batch))
             outputs[Columns.STATE_OUT] = state_column(state)
+        _require_finite(features, batch[Columns.OBS], self._environment)
+        outputs[Columns.ACTION_DIST_INPUTS] = self.network.pi(features)
         return outputs
 
     @override(RLModule)

@@ -17,6 +17,7 @@ from rllib_elmur.envs.finite import FiniteTask
 from rllib_elmur.errors import UserError
 from rllib_elmur.model.network import PolicyNetwork
 from rllib_elmur.plugin import checkpoints
+from rllib_elmur.plugin.columns import LIVE_BATCH
 from rllib_elmur.plugin.environments import env_maker, require_spaces
 from rllib_elmur.plugin.module import ELMURTorchRLModule
 from rllib_elmur.plugin.process import one_thread
@@ -147,14 +148,14 @@ def check_config(config: AlgorithmConfig) -> None:
 def _replay(module: Any, env: gym.Env, task: FiniteTask, edges: NDArray[np.int64]) -> Replay:
     """Plays the episode with the policy, as `evaluate` plays it."""
     script, right = task.observation[edges], task.right[edges]
-    state = module.get_live_state(1)
+    live = module.get_live_batch(1)
     observation, info = env.reset(seed=0, options={"script": script})
     observations, actions, success = [], [], None
     for _ in script:
         observations.append(observation)
         batch = {
             Columns.OBS: torch.as_tensor(observation)[None, None],
-            Columns.STATE_IN: state,
+            LIVE_BATCH: live,
         }
         with torch.inference_mode():
             logits = module.forward_inference(batch)[Columns.ACTION_DIST_INPUTS]

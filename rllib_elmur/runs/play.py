@@ -15,7 +15,7 @@ from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 
 from rllib_elmur.errors import UserError
 from rllib_elmur.plugin.checkpoints import Policy
-from rllib_elmur.plugin.columns import each_leaf
+from rllib_elmur.plugin.columns import LIVE_BATCH, each_leaf
 from rllib_elmur.plugin.connectors import to_bounds
 from rllib_elmur.plugin.environments import env_maker
 from rllib_elmur.plugin.module import ELMURTorchRLModule
@@ -95,13 +95,12 @@ class Actor:
             policy.settings.get("normalize_actions", True),
             policy.settings.get("clip_actions", False),
         )
-        self._state: Any
+        self._state: dict[str, Any] = {}
         if isinstance(policy.module, ELMURTorchRLModule):
-            self._state = policy.module.get_live_state(num_envs)
-        else:
-            self._state = tree.map_structure(
-                lambda s: torch.stack([torch.as_tensor(s)] * num_envs),
-                policy.module.get_initial_state() or {},
+            self._state[LIVE_BATCH] = policy.module.get_live_batch(num_envs)
+        elif initial := policy.module.get_initial_state():
+            self._state[Columns.STATE_IN] = tree.map_structure(
+                lambda s: torch.stack([torch.as_tensor(s)] * num_envs), initial
             )
 
     def __call__(self, observation: Any) -> Any:
@@ -109,11 +108,10 @@ class Actor:
         if self._state:  # stateful modules read (batch, time, ...)
             observation = each_leaf(lambda x: x[:, None], observation)
         batch: dict[str, Any] = {Columns.OBS: convert_to_torch_tensor(observation)}
-        if self._state:
-            batch[Columns.STATE_IN] = self._state
         with torch.inference_mode():
-            output = self._module.forward_inference(batch)
-            self._state = output.get(Columns.STATE_OUT, self._state)
+            output = self._module.forward_inference(batch | self._state)
+            if Columns.STATE_OUT in output:
+                self._state[Columns.STATE_IN] = output[Columns.STATE_OUT]
             action = output.get(Columns.ACTIONS)
             if action is None:
                 logits = output[Columns.ACTION_DIST_INPUTS]

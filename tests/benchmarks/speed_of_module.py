@@ -13,7 +13,6 @@ from peers import OPTIONS, ROUNDS, Row, alternate, row
 from torch import nn
 
 from rllib_elmur.config import ELMURConfig
-from rllib_elmur.model.live import LiveBatch
 from rllib_elmur.model.network import PolicyNetwork
 
 STEPS = 200  # of a module between two looks at the clock
@@ -31,13 +30,13 @@ def step() -> Iterator[Row]:
 def _elmur_steps(n_layers: int, batch_size: int) -> Callable[[], None]:
     network = PolicyNetwork(SPACE, 4, ELMURConfig(n_layers=n_layers, **OPTIONS))
     clock = torch.arange(batch_size)  # rows finish their segments at different times
-    live = LiveBatch(network.elmur, network.elmur.initial_state(batch_size)._replace(clock=clock))
+    live = network.elmur.live(network.elmur.initial_state(batch_size)._replace(clock=clock))
     vf, x = nn.Linear(64, 1), torch.randn(batch_size, 1, 4)
 
     @torch.no_grad()
     def run() -> None:
         for _ in range(STEPS):
-            features, _ = network.act(x, live)
+            features = network.step(x, live)
             network.pi(features)
             vf(features)
 
@@ -91,7 +90,7 @@ def growth() -> Iterator[Row]:
 def _step_task(**options: Any) -> tuple[Callable[[], None], int]:
     elmur = PolicyNetwork(SPACE, 4, _config(options)).elmur
     state = elmur.initial_state(16)._replace(clock=torch.arange(16))
-    live, x = LiveBatch(elmur, state), torch.randn(16, 64)
+    live, x = elmur.live(state), torch.randn(16, 64)
 
     def run() -> None:
         for _ in range(128):

@@ -27,7 +27,8 @@ def act(policy, observation, state, lengths):
     """Acts in calls of these lengths, each on the state that the last one gave."""
     features, start = [], 0
     for length in lengths:
-        y, state = policy.act(observation[:, start : start + length], state)
+        with torch.no_grad():
+            y, state = policy(observation[:, start : start + length], state)
         features.append(y)
         start += length
     return torch.cat(features, dim=1), state
@@ -65,7 +66,7 @@ def test_acting_on_any_other_state_than_the_last_takes_nothing_from_the_last_cal
         now = observation[: len(other.clock), 8:]
         for _ in range(2):  # again, once the other state itself was the last one
             expected, expected_state = fresh(now, other)
-            features, state = policy.act(now, other)
+            features, state = act(policy, now, other, [1])
             assert deviation(features, expected) < 1e-9, name
             assert state_deviation(state, expected_state) < 1e-9, name
             other = state
@@ -87,6 +88,17 @@ def test_acting_with_and_without_inference_mode_may_alternate(policy):
     state, features = start_of(policy), []
     for t in range(9):
         with torch.inference_mode(t % 3 != 1):
-            y, state = policy.act(observation[:, t : t + 1], state)
+            y, state = act(policy, observation[:, t : t + 1], state, [1])
         features.append(y)
     assert deviation(torch.cat(features, dim=1), whole) < 1e-9
+
+
+def test_a_live_batch_acts_as_the_state_it_was_made_from(policy):
+    observation = torch.rand(2, 20, 3)
+    whole, whole_state = policy(observation, start_of(policy))
+    _, state = act(policy, observation, start_of(policy), [6])
+    live = policy.elmur.live(state)
+    features = [policy.step(observation[:, t : t + 1], live) for t in range(6, 20)]
+    assert deviation(torch.cat(features, dim=1), whole[:, 6:]) < 1e-9
+    assert state_deviation(live.state([0, 1]), whole_state) < 1e-9
+    assert not features[0].requires_grad

@@ -6,6 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+import tree
 from plugin_helpers import SMALL, RandomEnv, batched, elmur_ppo, play, shake, train_batch
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
@@ -137,6 +138,60 @@ def test_padding_that_is_not_data_is_not_read(module: Any) -> None:
     )
     for key, value in short[Columns.STATE_OUT].items():
         torch.testing.assert_close(output[Columns.STATE_OUT][key][1:], value)
+
+
+def reset_by_index(state: dict[str, torch.Tensor], start: dict[str, torch.Tensor]) -> None:
+    for key, value in start.items():
+        state[key][0] = value[0]
+
+
+def clear_the_memory(state: dict[str, torch.Tensor], _: dict[str, torch.Tensor]) -> None:
+    state["memory"].mul_(0.0)
+
+
+def reset_by_index_copy(state: dict[str, torch.Tensor], start: dict[str, torch.Tensor]) -> None:
+    for key, value in start.items():
+        state[key].index_copy_(0, torch.tensor([1]), value[:1])
+
+
+@pytest.mark.parametrize("change", [reset_by_index, clear_the_memory, reset_by_index_copy])
+@pytest.mark.parametrize("forward", ["forward_inference", "forward_exploration"])
+def test_a_state_that_was_changed_in_place_is_what_is_acted_from(
+    module: Any, forward: str, change: Any
+) -> None:
+    observations, state = torch.randn(2, 12, 3), initial(module, 2)
+    act = getattr(module, forward)
+    for t in range(11):
+        batch = {Columns.OBS: observations[:, t : t + 1], Columns.STATE_IN: state}
+        state = act(batch)[Columns.STATE_OUT]
+    unchanged = {key: value.clone() for key, value in state.items()}
+    change(state, initial(module, 2))
+    changed = {key: value.clone() for key, value in state.items()}
+    now = {Columns.OBS: observations[:, 11:]}
+    output = act(now | {Columns.STATE_IN: state})
+    expected = module.forward_train(now | {Columns.STATE_IN: changed})
+    for found, wanted in zip(
+        tree.flatten(output), tree.flatten({key: expected[key] for key in output}), strict=True
+    ):
+        torch.testing.assert_close(found, wanted)
+    other = module.forward_train(now | {Columns.STATE_IN: unchanged})
+    difference = other[Columns.ACTION_DIST_INPUTS] - output[Columns.ACTION_DIST_INPUTS]
+    assert difference.abs().max() > 1e-2
+
+
+def test_a_live_batch_takes_one_observation_at_a_time(module: Any) -> None:
+    live, observations = module.get_live_batch(2), torch.randn(2, 12, 3)
+    whole = module.forward_train({Columns.OBS: observations, Columns.STATE_IN: initial(module, 2)})
+    for t in range(12):
+        output = module.forward_inference(
+            {Columns.OBS: observations[:, t : t + 1], "live_batch": live}
+        )
+        assert Columns.STATE_OUT not in output
+        torch.testing.assert_close(
+            output[Columns.ACTION_DIST_INPUTS], whole[Columns.ACTION_DIST_INPUTS][:, t : t + 1]
+        )
+    with pytest.raises(ValueError, match="12 time steps: a live batch takes one at a time"):
+        module.forward_inference({Columns.OBS: observations, "live_batch": live})
 
 
 def test_weights_of_other_sizes_are_refused(module: Any) -> None:
