@@ -4,12 +4,8 @@ from typing import NamedTuple
 
 import gymnasium
 
-from rllib_elmur.envs.adapters import (
-    TMazeEndlessEnv,
-    TMazeEndlessVectorEnv,
-    TMazePassiveEnv,
-    TMazePassiveVectorEnv,
-)
+from rllib_elmur.envs.adapters import TMazePassiveEnv, TMazePassiveVectorEnv
+from rllib_elmur.envs.endless import TMazeEndlessEnv, TMazeEndlessVectorEnv
 from rllib_elmur.envs.finite import END, FiniteTask
 
 

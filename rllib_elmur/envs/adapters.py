@@ -10,7 +10,6 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from rllib_elmur.envs import checks, rule
-from rllib_elmur.envs.endless import EndlessTMaze
 from rllib_elmur.envs.episodes import Episodes
 from rllib_elmur.envs.finite import FiniteTask
 from rllib_elmur.envs.passive import PassiveTMaze
@@ -219,18 +218,3 @@ class TMazePassiveVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.integer], 
         if len(seeds) != self.num_envs or any(s is not None and s < 0 for s in seeds):
             raise ValueError(f"seed={seed!r}: must be {self.num_envs} integers >= 0, or None")
         return seeds
-
-
-class TMazeEndlessEnv(TMazePassiveEnv):
-    """The endless T-Maze as a `gymnasium.Env`; options are those of `EndlessTMaze`.
-
-    As `TMazePassiveEnv`, but for what follows a right turn: the next corridor, up to the last one.
-    """
-
-    task_class = EndlessTMaze
-
-
-class TMazeEndlessVectorEnv(TMazePassiveVectorEnv):
-    """N endless T-Mazes; see `TMazePassiveVectorEnv`."""
-
-    task_class = EndlessTMaze

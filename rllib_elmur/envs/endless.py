@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rllib_elmur.envs import checks, rule
+from rllib_elmur.envs.adapters import TMazePassiveEnv, TMazePassiveVectorEnv
 from rllib_elmur.envs.passive import PassiveTMaze
 from rllib_elmur.envs.random_numbers import random_bits, random_integers
 from rllib_elmur.envs.rule import COUNTERS_PER_STEP, Outcome, State
@@ -68,3 +69,18 @@ class EndlessTMaze(PassiveTMaze):
             fresh = self._corridor(seed, time, state.junctions[rows] - 1, state.script, draw)
             state = rule.replace_episodes(state, rows, fresh)
         return Outcome(state, reward, ended, success)
+
+
+class TMazeEndlessEnv(TMazePassiveEnv):
+    """The endless T-Maze as a `gymnasium.Env`; options are those of `EndlessTMaze`.
+
+    As `TMazePassiveEnv`, but for what follows a right turn: the next corridor, up to the last one.
+    """
+
+    task_class = EndlessTMaze
+
+
+class TMazeEndlessVectorEnv(TMazePassiveVectorEnv):
+    """N endless T-Mazes; see `TMazePassiveVectorEnv`."""
+
+    task_class = EndlessTMaze

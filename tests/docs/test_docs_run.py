@@ -1,0 +1,116 @@
+"""The README's commands run, and every page's code does."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+
+import docs_pages
+import pytest
+from docs_pages import PAGES, ROOT, blocks
+
+from rllib_elmur.files import schema
+
+README = "README.md"
+# What sets an environment up has run before these tests do.
+SET_UP = ("python3 -m venv", ". .venv", "pip install", "pytest")
+SHORT = ["--stop", '{"num_env_steps_sampled_lifetime": 4000}']
+CLI = "docs/cli.md"
+
+
+def with_blocks(language):
+    return [page for page in PAGES if blocks(page, language)]
+
+
+def rllib_commands(page):
+    found = [c for c in docs_pages.commands(page) if not c.startswith(SET_UP)]
+    assert all(command.startswith("rllib ") for command in found)
+    return [shlex.split(command) for command in found]
+
+
+def execute(page, names):
+    for block in blocks(page, "python"):
+        exec(compile(block.text, page, "exec"), names)
+    return names
+
+
+def run(words, folder):
+    program = [sys.executable, "-m", "rllib_elmur", *words[1:]]
+    return subprocess.run(program, cwd=folder, capture_output=True, text=True, env=os.environ)
+
+
+def in_diff(sign):
+    """A version of the README's diff block: the lines without a sign and those with `sign`."""
+    (block,) = blocks(README, "diff")
+    return "\n".join(line[1:] for line in block.text.splitlines() if line[:1] in (" ", sign))
+
+
+@pytest.fixture(scope="module")
+def readme_names(tmp_path_factory):
+    """The names that the README's blocks define; those of the other pages may use them."""
+    import logging
+
+    import ray
+
+    if not ray.is_initialized():
+        ray.init(
+            num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+        )
+    return execute(README, {})
+
+
+def test_the_readmes_python_blocks_run_one_after_the_other(readme_names):
+    assert readme_names["result"]["num_env_steps_sampled_lifetime"] > 0
+
+
+@pytest.mark.parametrize("page", [page for page in with_blocks("python") if page != README])
+def test_a_pages_python_blocks_run_after_the_readmes(page, readme_names, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    execute(page, dict(readme_names))
+
+
+def test_both_sides_of_the_readmes_diff_build_an_algorithm(ray_is_quiet):
+    modules = []
+    for sign in "-+":
+        names = {}
+        exec(compile(in_diff(sign), README, "exec"), names)
+        algo = names["config"].build_algo()
+        modules.append(type(algo.get_module()).__name__)
+        algo.stop()
+    assert modules == ["DefaultPPOTorchRLModule", "ELMURTorchRLModule"]
+
+
+@pytest.mark.parametrize("page", with_blocks("yaml"))
+def test_a_pages_yaml_blocks_are_experiments_that_could_start(page, tmp_path):
+    file = tmp_path / "experiments.yaml"
+    for block in blocks(page, "yaml"):
+        file.write_text(block.text)
+        assert all(experiment.trials for experiment in schema.load(file))
+
+
+def test_the_readmes_commands_and_those_of_the_command_line_run_from_a_fresh_folder(tmp_path):
+    shutil.copytree(ROOT / "tuned_examples", tmp_path / "tuned_examples")
+    placeholders = [words for words in rllib_commands(CLI) if "CHECKPOINT" not in words]
+    for words in [*rllib_commands(README), *placeholders]:
+        if words[1:3] == ["example", "run"]:
+            words += SHORT
+        words = [word.replace("[100, 1000, 10000]", "[5, 10]") for word in words]
+        done = run(words, tmp_path)
+        # What was trained for an instant is refuted.
+        expected = [0, 1] if words[1] == "certify" else [0]
+        assert done.returncode in expected, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
+    for picture in ("success.png", "report.png"):
+        assert (tmp_path / picture).stat().st_size > 0
+
+
+@pytest.mark.learning
+def test_first_command_ends_with_a_memory_that_holds_ten_thousand_steps(tmp_path):
+    train, evaluate, certify = rllib_commands(README)
+    assert run(train, tmp_path).returncode == 0
+    done = run([*evaluate, "--out", str(tmp_path / "table.csv")], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Proven for every length" in run(certify, tmp_path).stdout
+    header, *rows = (tmp_path / "table.csv").read_text().splitlines()
+    success = header.split(",").index("success")
+    assert [float(row.split(",")[success]) for row in rows] == [1.0, 1.0, 1.0]
