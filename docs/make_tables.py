@@ -315,10 +315,10 @@ def _in_short(folder: Path) -> str:
         f"**Rounding is what keeps**: a memory of real values answers {real['all right']['100']} "
         f"of {len(real['seeds'])} seeds right at 100 steps and {real['all right']['10,000']} at "
         f"10,000. [Which memory]({link}/results/README.md#which-memory)",
-        f"**Sampling** makes {sampling[0]:.1f} (16 environments) to {sampling[1]:.1f} (64) of the "
-        f"LSTM's env steps a second, IMPALA {distributed[0]['ratio']:.1f} to "
-        f"{distributed[1]['ratio']:.1f}. [Cost]({link}/speed.md)",
-        f"**An update costs more**: {updates[0]:.1f} (one layer) to {updates[1]:.1f} (two) of the "
+        f"**Sampling** makes {sampling[0]:.2f} (16 environments) to {sampling[1]:.2f} (64) of the "
+        f"LSTM's env steps a second, IMPALA {distributed[0]['ratio']:.2f} to "
+        f"{distributed[1]['ratio']:.2f}. [Cost]({link}/speed.md)",
+        f"**An update costs more**: {updates[0]:.2f} (one layer) to {updates[1]:.2f} (two) of the "
         f"LSTM's time. [Cost]({link}/speed.md)",
     ]
     return "\n".join(f"- {line}" for line in lines)
