@@ -1,10 +1,13 @@
 """What several groups of tests share."""
 
 import logging
+import sys
+from pathlib import Path
 
 import pytest
 import ray
 import torch
+from small_training import ROUNDED, SMALL
 
 # Matrices are small: threads wait for each other, and long where other work takes a core.
 torch.set_num_threads(1)
@@ -18,3 +21,40 @@ def ray_is_quiet():
             num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
         )
     return ray
+
+
+@pytest.fixture
+def rllib(monkeypatch, capsys):
+    """Runs the command in this process: exit code and everything it printed."""
+    from rllib_elmur.cli.verbs import main
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["rllib", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "200")
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        printed = capsys.readouterr()
+        return exit_.value.code or 0, printed.out + printed.err
+
+    return run
+
+
+@pytest.fixture
+def small(tmp_path) -> Path:
+    """A file with a training that takes seconds."""
+    file = tmp_path / "small.yaml"
+    file.write_text(SMALL)
+    return file
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory) -> Path:
+    """A policy with a rounded memory that has learned next to nothing."""
+    from rllib_elmur.runs.options import TrainOptions
+    from rllib_elmur.runs.train import train
+
+    folder = tmp_path_factory.mktemp("checkpoint")
+    file = folder / "small.yaml"
+    file.write_text(ROUNDED)
+    (result,) = train(file, TrainOptions(storage_path=folder, experiment_name="small"))
+    return result.checkpoints[0]

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
+from rllib_elmur.cli.progress_bar import shown, words
 from rllib_elmur.errors import UserError
 from rllib_elmur.runs.evaluate import Row
 
@@ -27,22 +28,20 @@ def tables_of(rows: list[Row]) -> Group:
 
 
 def _table(rows: list[Row], title: str | None) -> Table:
-    corridors = any(row.corridor_length is not None for row in rows)
-    success = any(row.success is not None for row in rows)
-    columns = [
-        ("corridor length", corridors, lambda r: _length(r.corridor_length)),
-        ("episodes", True, lambda r: f"{r.episodes}"),
-        ("success", success, lambda r: "-" if r.success is None else f"{r.success:.3f}"),
-        ("return", True, lambda r: f"{r.episode_return:.3f}"),
-        ("steps", True, lambda r: f"{r.episode_length:,.1f}"),
-        ("steps per second", True, lambda r: f"{r.steps_per_second:,.0f}"),
-    ]
+    columns = {
+        words(option): [shown(row.swept[option]) for row in rows] for option in rows[0].swept
+    }
+    columns["episodes"] = [f"{row.episodes}" for row in rows]
+    if any(row.success is not None for row in rows):
+        columns["success"] = ["-" if r.success is None else f"{r.success:.3f}" for r in rows]
+    columns["return"] = [f"{row.episode_return:.3f}" for row in rows]
+    columns["steps"] = [f"{row.episode_length:,.1f}" for row in rows]
+    columns["steps per second"] = [f"{row.steps_per_second:,.0f}" for row in rows]
     table = Table(title=title, title_justify="left", title_style="bold")
-    shown = [column for column in columns if column[1]]
-    for heading, _, _ in shown:
+    for heading in columns:
         table.add_column(heading, justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(*(cell(row) for _, _, cell in shown))
+    for cells in zip(*columns.values(), strict=True):
+        table.add_row(*cells)
     return table
 
 
@@ -59,8 +58,8 @@ def check_out(out: Path, formats: tuple[str, ...] = (".csv", ".json", ".png")) -
 
 
 def write(rows: list[Row], out: Path) -> None:
-    """Writes the rows as .csv or .json, or success against corridor length as .png."""
-    records = [dataclasses.asdict(row) for row in rows]
+    """Writes the rows as .csv or .json, or success against a swept option as .png."""
+    records = [_record(row) for row in rows]
     if out.suffix == ".json":
         out.write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
     elif out.suffix == ".csv":
@@ -72,35 +71,49 @@ def write(rows: list[Row], out: Path) -> None:
         _draw(rows, out)
 
 
+def _record(row: Row) -> dict[str, Any]:
+    """A row as a flat mapping: swept options stand beside the figures."""
+    figures = dataclasses.asdict(row)
+    swept = {
+        f"env_config/{option}" if option in figures else option: value
+        for option, value in figures.pop("swept").items()
+    }
+    return {"checkpoint": figures.pop("checkpoint"), **swept, **figures}
+
+
 def _draw(rows: list[Row], out: Path) -> None:
     from matplotlib.figure import Figure
 
     from rllib_elmur.report.pictures import log_axis
 
-    points = [row for row in rows if isinstance(row.corridor_length, int)]
-    if not points or any(row.success is None for row in points):
+    option = next((o for o in rows[0].swept if all(_is_number(r.swept[o]) for r in rows)), None)
+    if option is None or any(row.success is None for row in rows):
         raise UserError(
-            f"--out {out}: a figure needs rows with a success and a corridor_length, such as "
-            "--env-config '{\"corridor_length\": [10, 100, 1000]}'."
+            f"--out {out}: a figure needs rows with a success and a swept number, such as "
+            "--sweep OPTION=10,100,1000."
         )
+    curves: dict[str, list[tuple[float, float | None]]] = {}
+    for row in rows:
+        others = [f"{words(o)} {shown(value)}" for o, value in row.swept.items() if o != option]
+        points = curves.setdefault(", ".join([row.checkpoint, *others]), [])
+        points.append((row.swept[option], row.success))
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
-    for index, name in enumerate(dict.fromkeys(row.checkpoint for row in points)):
+    for index, (name, points) in enumerate(curves.items()):
         marker, line = _STYLES[index % len(_STYLES)]
-        curve = sorted((r.corridor_length, r.success) for r in points if r.checkpoint == name)
         # Shades of grey beside marker and line: told apart in print too.
         shade: Any = str(0.55 * (index % 3) / 2)
-        axes.plot(*zip(*curve, strict=True), marker=marker, linestyle=line, color=shade, label=name)
-    log_axis(axes)
+        x, y = zip(*sorted(points), strict=True)
+        axes.plot(x, y, marker=marker, linestyle=line, color=shade, label=name)
+    if all(isinstance(row.swept[option], int) and row.swept[option] > 0 for row in rows):
+        log_axis(axes)
     axes.set_ylim(-0.03, 1.05)
-    axes.set_xlabel("corridor length (steps)", fontsize=13)
+    axes.set_xlabel(words(option), fontsize=13)
     axes.set_ylabel("success", fontsize=13)
     axes.tick_params(labelsize=12)
     figure.legend(fontsize=11, loc="outside upper left", frameon=False)
     figure.savefig(out, dpi=100)
 
 
-def _length(length: Any) -> str:
-    if length is None:
-        return "-"
-    return f"{length:,}" if isinstance(length, int) else "-".join(map(str, length))
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

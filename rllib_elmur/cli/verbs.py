@@ -1,23 +1,17 @@
-"""The `rllib` command: each verb parses, makes one call into `experiments`, prints."""
+"""The `rllib` command: each verb parses, makes one call, prints."""
 
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated
 
 import typer
 from packaging.version import Version
 from rich.console import Console
 
+from rllib_elmur.cli import flags
+from rllib_elmur.cli.former_arguments import refuse_former_arguments
 from rllib_elmur.errors import UserError
-from rllib_elmur.files.former_keys import refuse_former_arguments
-from rllib_elmur.runs.options import (
-    CertifyOptions,
-    EvaluateOptions,
-    ReportOptions,
-    TrainOptions,
-    takes,
-)
+from rllib_elmur.runs.options import TrainOptions
 
 _OLDEST_RAY = "2.50"
 
@@ -36,50 +30,43 @@ _console = Console(highlight=False)
 _errors = Console(stderr=True, highlight=False)
 
 
-Name = Annotated[str, typer.Argument(help="Name of the example.")]
-Checkpoints = Annotated[
-    list[Path], typer.Argument(help="Checkpoints, or folders of results (their newest).")
-]
-
-
 @train_app.command("file")
-@takes(TrainOptions)
-def train_file(
-    file: Annotated[Path, typer.Argument(help="YAML, or Python that defines `config`.")],
-    options: TrainOptions,
-) -> None:
+@flags.takes(TrainOptions)
+def train_file(file: flags.File, options: TrainOptions) -> None:
     """Train the experiments of a file."""
     _train(file, options)
 
 
 def _train(file: Path, options: TrainOptions) -> None:
+    from rllib_elmur.cli.commands import commands_after
+    from rllib_elmur.cli.lines import Lines
     from rllib_elmur.runs.train import train
 
-    failed = False
-    for outcome in train(file, options, _console):
-        failed |= bool(outcome.errors)
-        for error in outcome.errors:
+    results = train(file, options, Lines(_console))
+    for result in results:
+        for error in result.errors:
             _errors.print(f"[red]A trial failed:[/] {_escaped(error)}", soft_wrap=True)
-        _console.print(f"\nResults:     {outcome.folder}", soft_wrap=True)
-        _console.print(f"TensorBoard: tensorboard --logdir {outcome.folder}", soft_wrap=True)
-        for title, command in outcome.commands.items():
+        _console.print(f"\nResults:     {result.folder}", soft_wrap=True)
+        for title, command in commands_after(file, options, result).items():
             _console.print(f"{title + ':':<12} {command}", soft_wrap=True, markup=False)
-        if outcome.interrupted:
-            raise typer.Exit(130)
-    if failed:
+    if any(result.interrupted for result in results):
+        raise typer.Exit(130)
+    if any(result.errors for result in results):
         raise typer.Exit(1)
 
 
 @app.command("evaluate")
-@takes(EvaluateOptions)
-def evaluate_checkpoints(checkpoints: Checkpoints, options: EvaluateOptions) -> None:
+@flags.takes(flags.EvaluateFlags)
+def evaluate_checkpoints(checkpoints: flags.Checkpoints, options: flags.EvaluateFlags) -> None:
     """Play whole episodes with trained policies, greedily."""
     from rllib_elmur.cli import tables
+    from rllib_elmur.cli.progress_bar import EpisodesBar
     from rllib_elmur.runs.evaluate import evaluate
 
     if options.out is not None:
         tables.check_out(options.out)
-    rows = evaluate(checkpoints, options, _console)
+    with EpisodesBar(_console) as bar:
+        rows = evaluate(checkpoints, options, bar.show)
     _console.print(tables.tables_of(rows))
     if options.out is not None:
         tables.write(rows, options.out)
@@ -87,9 +74,9 @@ def evaluate_checkpoints(checkpoints: Checkpoints, options: EvaluateOptions) -> 
 
 
 @app.command("certify")
-@takes(CertifyOptions)
-def certify_checkpoints(checkpoints: Checkpoints, options: CertifyOptions) -> None:
-    """Prove that policies act right in every episode, however long, or show where one does not.
+@flags.takes(flags.CertifyFlags)
+def certify_checkpoints(checkpoints: flags.Checkpoints, options: flags.CertifyFlags) -> None:
+    """Prove that policies act correctly in every episode, however long, or show where one does not.
 
     Exit code 0: all are proven; 1: one is refuted; 2: one is undecided.
     """
@@ -100,18 +87,17 @@ def certify_checkpoints(checkpoints: Checkpoints, options: CertifyOptions) -> No
 
 
 @app.command("report")
-@takes(ReportOptions)
-def report_checkpoint(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint, or a folder of results.")],
-    options: ReportOptions,
-) -> None:
+@flags.takes(flags.ReportFlags)
+def report_checkpoint(checkpoint: flags.Checkpoint, options: flags.ReportFlags) -> None:
     """Draw what a policy remembers, and for how long."""
     from rllib_elmur.cli import tables
+    from rllib_elmur.cli.progress_bar import EpisodesBar
     from rllib_elmur.report.report import report
 
-    if options.out is not None:
-        tables.check_out(options.out, (".png",))
-    for file in report(checkpoint, options, _console):
+    tables.check_out(options.out, (".png",))
+    with EpisodesBar(_console) as bar:
+        files = report(checkpoint, options.out, options.segments, bar.show)
+    for file in files:
         _console.print(f"Written: {file}", soft_wrap=True)
 
 
@@ -125,10 +111,7 @@ def example_list() -> None:
 
 
 @example_app.command("get")
-def example_get(
-    name: Name,
-    out: Annotated[Path | None, typer.Option(help="File to write it to.")] = None,
-) -> None:
+def example_get(name: flags.Name, out: flags.NewFile = None) -> None:
     """Print a tuned example, or write it to a file."""
     from rllib_elmur.cli import examples
 
@@ -140,8 +123,8 @@ def example_get(
 
 
 @example_app.command("run")
-@takes(TrainOptions)
-def example_run(name: Name, options: TrainOptions) -> None:
+@flags.takes(TrainOptions)
+def example_run(name: flags.Name, options: TrainOptions) -> None:
     """Train a tuned example."""
     from rllib_elmur.cli import examples
 

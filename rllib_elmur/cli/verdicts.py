@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,16 @@ from rich.console import Console
 from rich.table import Table
 
 from rllib_elmur.cli import tables
-from rllib_elmur.cli.bar import progress_bar
+from rllib_elmur.cli.flags import CertifyFlags
+from rllib_elmur.cli.progress_bar import progress_bar, shown, words
 from rllib_elmur.plugin.process import quiet
 from rllib_elmur.proof import certify
 from rllib_elmur.proof.search import Certificate
-from rllib_elmur.runs.options import CertifyOptions
 
 _MOST_COLUMNS = 16
 
 
-def certify_all(paths: Sequence[Path], options: CertifyOptions, console: Console) -> list[str]:
+def certify_all(paths: Sequence[Path], options: CertifyFlags, console: Console) -> list[str]:
     """Certifies policies one after the other and prints what comes out; returns the verdicts.
 
     Raises:
@@ -42,7 +42,7 @@ def certify_all(paths: Sequence[Path], options: CertifyOptions, console: Console
 
 
 def _certify(
-    path: Path, options: CertifyOptions, console: Console
+    path: Path, options: CertifyFlags, console: Console
 ) -> tuple[Certificate, certify.Replay | None]:
     bar = progress_bar(
         console,
@@ -90,22 +90,23 @@ def _print(
 
 def _print_replay(replay: certify.Replay, console: Console) -> None:
     last = len(replay.observations) - 1
-    length = replay.corridor_length
-    corridor = "" if length is None else f", corridor length {length:,}"
-    console.print(f"A shortest one, {last + 1:,} steps{corridor}:")
-    shown = range(last + 1)
+    said = "".join(f", {words(name)} {shown(value)}" for name, value in _scalars(replay.info))
+    console.print(f"A shortest one, {last + 1:,} steps{said}:")
+    steps = range(last + 1)
     if last >= _MOST_COLUMNS:
         half = _MOST_COLUMNS // 2
-        shown = [*range(half), *range(last + 1 - half, last + 1)]
+        steps = [*range(half), *range(last + 1 - half, last + 1)]
     table = Table(box=None, show_header=False)
     flat = replay.observations.reshape(last + 1, -1)
     names = replay.entries or [f"observation[{i}]" for i in range(flat.shape[1])]
-    table.add_row("step", *(f"{t:,}" for t in shown))
+    table.add_row("step", *(f"{t:,}" for t in steps))
     for name, values in zip(names, flat.T, strict=True):
-        table.add_row(name, *(f"{values[t]:g}" for t in shown))
-    table.add_row("right", *("/".join(map(str, np.flatnonzero(replay.right[t]))) for t in shown))
+        table.add_row(name, *(f"{values[t]:g}" for t in steps))
     table.add_row(
-        "action", *(str(replay.actions[t]) if t < len(replay.actions) else "-" for t in shown)
+        "correct", *("/".join(map(str, np.flatnonzero(replay.correct[t]))) for t in steps)
+    )
+    table.add_row(
+        "action", *(str(replay.actions[t]) if t < len(replay.actions) else "-" for t in steps)
     )
     console.print(table)
     console.print(
@@ -120,11 +121,19 @@ def _record(certificate: Certificate, replay: certify.Replay | None) -> dict[str
     record["counterexample"] = None
     if replay is not None:
         record["counterexample"] = {
-            "corridor_length": replay.corridor_length,
+            **dict(_scalars(replay.info)),
             "observations": replay.observations.tolist(),
-            "right": [np.flatnonzero(row).tolist() for row in replay.right],
+            "correct": [np.flatnonzero(row).tolist() for row in replay.correct],
             "actions": replay.actions.tolist(),
             "confirmed": replay.confirmed,
             "success": replay.success,
         }
     return record
+
+
+def _scalars(info: dict[str, Any]) -> Iterator[tuple[str, int | float | str]]:
+    """What an environment says of an episode in single numbers and words."""
+    for name, value in info.items():
+        value = value.item() if isinstance(value, np.generic) else value
+        if isinstance(value, (int, float, str)):
+            yield name, value

@@ -1,4 +1,4 @@
-"""A task as a finite automaton: all that can be seen in an episode, and what is right then."""
+"""A task as a finite automaton: all that can be seen in an episode, and what is correct then."""
 
 from typing import NamedTuple
 
@@ -10,23 +10,23 @@ END = -1
 
 
 class FiniteTask(NamedTuple):
-    """Every episode in which the agent acts right, as paths of E edges between situations.
+    """Every episode in which the agent acts correctly, as paths of E edges between situations.
 
-    An edge is one time step: what may be seen in a situation, which actions are right, and the
-    situation that follows a right one. Where several edges leave a situation, chance chooses.
+    An edge is one time step: what may be seen in a situation, which actions are correct, and the
+    situation that follows a correct one. Where several edges leave a situation, chance chooses.
 
     Attributes:
         start: Situations in which an episode may begin, (K,) int64.
         source: Situation of each edge, (E,) int64.
         observation: What is seen, (E, *observation shape).
-        right: Which of the A actions are right, (E, A) bool.
-        target: Situation after a right action, or `END`, (E,) int64.
+        correct: Which of the A actions are correct, (E, A) bool.
+        target: Situation after a correct action, or `END`, (E,) int64.
         entries: What the entries of an observation are called, if it is a vector.
     """
 
     start: NDArray[np.int64]
     source: NDArray[np.int64]
     observation: NDArray
-    right: NDArray[np.bool_]
+    correct: NDArray[np.bool_]
     target: NDArray[np.int64]
     entries: tuple[str, ...] = ()

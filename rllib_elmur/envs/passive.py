@@ -212,7 +212,7 @@ class PassiveTMaze:
             observation=rule.compose_observation(
                 np.zeros_like(cue), cue[:, None], flag, np.tile(noise, len(edges))
             ),
-            right=np.eye(rule.NUM_ACTIONS, dtype=np.bool_)[action],
+            correct=np.eye(rule.NUM_ACTIONS, dtype=np.bool_)[action],
             target=target,
             entries=("y", "hint", "junction", "noise"),
         )

@@ -91,3 +91,15 @@ def read_yaml(path: Path) -> Source:
             f"{path}: must be a mapping from experiment names to experiments, not a {kind}."
         )
     return source
+
+
+def read_values(text: str) -> list[Any]:
+    """Reads values that are separated by commas, each as in a file.
+
+    Raises:
+        ValueError: If the text is not YAML.
+    """
+    try:
+        return yaml.load(f"[{text}]", Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        raise ValueError(f"not valid YAML: {error.problem}.") from error

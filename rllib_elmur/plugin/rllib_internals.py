@@ -38,6 +38,7 @@ PRIVATE_NAMES = {
     ("rllib.connectors.common.add_time_dim_to_batch_and_zero_pad", "2.50", "2.60"): (
         "_added_single_ts_time_rank _zero_padded_for_mid="
     ),
+    ("rllib.connectors.env_to_module.mean_std_filter", "2.50", "2.60"): "_update_stats",
     ("rllib.env.single_agent_episode", "2.50", "2.60"): "_start_time _last_step_time",
     ("rllib.env.utils.infinite_lookback_buffer", "2.50", "2.60"): "data finalized",
     ("rllib.core.learner.torch.torch_learner", "2.50", "2.60"): "_set_optimizer_lr",
@@ -151,6 +152,13 @@ def env_to_module_builder(config: Any) -> Callable[..., Any] | None:
 def learner_connector_builder(config: Any) -> Callable[..., Any] | None:
     """The argument of a config's `learners(learner_connector=...)`."""
     return config._learner_connector
+
+
+def freeze_filters(pipeline: Any) -> None:
+    """Lets RLlib's filters of a pipeline apply what they have learned, and learn no more."""
+    for piece in pipeline.connectors:
+        if hasattr(piece, "_update_stats"):
+            piece._update_stats = False
 
 
 def note_time_axis(shared_data: dict[str, Any], episode_ids: list[str]) -> None:

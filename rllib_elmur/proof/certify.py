@@ -21,10 +21,8 @@ from rllib_elmur.plugin.columns import LIVE_BATCH
 from rllib_elmur.plugin.environments import env_maker, require_spaces
 from rllib_elmur.plugin.module import ELMURTorchRLModule
 from rllib_elmur.plugin.process import one_thread
+from rllib_elmur.proof import MAX_STATES
 from rllib_elmur.proof.search import Certificate, close
-from rllib_elmur.runs.options import CertifyOptions
-
-MAX_STATES = CertifyOptions.max_states
 
 
 @dataclass
@@ -32,20 +30,20 @@ class Replay:
     """A counterexample, played in the environment.
 
     Attributes:
-        corridor_length: Of the episode; None where the environment has none.
+        info: What the environment says of the episode at its reset.
         observations: Those of the counterexample, (T, *space).
         entries: What the entries of an observation are called.
-        right: The right actions of each step, (T, A) bool.
+        correct: The correct actions of each step, (T, A) bool.
         actions: What the policy did, (T,).
         confirmed: Whether the environment showed these observations, and the policy's last
             action was wrong and no other.
         success: What the environment says of the episode; None if it went on.
     """
 
-    corridor_length: int | None
+    info: dict[str, Any]
     observations: NDArray
     entries: tuple[str, ...]
-    right: NDArray[np.bool_]
+    correct: NDArray[np.bool_]
     actions: NDArray[np.int64]
     confirmed: bool
     success: bool | None
@@ -58,7 +56,7 @@ def certify(
     max_states: int = MAX_STATES,
     on_progress: Callable[[Certificate], Any] | None = None,
 ) -> tuple[Certificate, Replay | None]:
-    """Decides whether a checkpoint's policy acts right in every episode, however long.
+    """Decides whether a checkpoint's policy acts correctly in every episode, however long.
 
     Args:
         checkpoint: A checkpoint, or a folder of results (its newest one).
@@ -147,7 +145,7 @@ def check_config(config: AlgorithmConfig) -> None:
 
 def _replay(module: Any, env: gym.Env, task: FiniteTask, edges: NDArray[np.int64]) -> Replay:
     """Plays the episode with the policy, as `evaluate` plays it."""
-    script, right = task.observation[edges], task.right[edges]
+    script, correct = task.observation[edges], task.correct[edges]
     live = module.get_live_batch(1)
     observation, info = env.reset(seed=0, options={"script": script})
     observations, actions, success = [], [], None
@@ -165,13 +163,13 @@ def _replay(module: Any, env: gym.Env, task: FiniteTask, edges: NDArray[np.int64
             success = bool(last["success"]) if "success" in last else None
             break
     return Replay(
-        corridor_length=info.get("corridor_length"),
+        info=info,
         observations=script,
         entries=task.entries,
         actions=np.asarray(actions),
-        right=right,
+        correct=correct,
         confirmed=np.array_equal(observations, script)
-        and right[np.arange(len(actions)), actions].tolist()
+        and correct[np.arange(len(actions)), actions].tolist()
         == [True] * (len(script) - 1) + [False],
         success=success,
     )

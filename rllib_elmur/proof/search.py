@@ -3,7 +3,7 @@
 With a rounded memory a policy is a finite automaton (`model.automaton`), and so is a task
 (`envs.finite`). The search goes breadth first over their product, a segment at a time, so that the
 first wrong answer it meets ends a shortest episode. If the set closes without one, the policy
-answers right in every episode, however long.
+answers correctly in every episode, however long.
 """
 
 import copy
@@ -25,7 +25,7 @@ from rllib_elmur.proof.automaton import PolicyAutomaton, SegmentTree
 BOUNDARY = 1e-5
 """A value closer than this to a boundary of the rounding goes both ways."""
 SMALLEST_GAP = 1e-4
-"""An answer counts as right only if its logit is ahead of all wrong ones by this much."""
+"""An answer counts as correct only if its logit is ahead of all wrong ones by this much."""
 
 _TOKENS_AT_ONCE = 20_000  # small enough for a processor's cache
 _MOST_UNCERTAIN = 12  # values of one write near a boundary; they lead to 2**12 memories
@@ -40,7 +40,7 @@ class Certificate:
         states: Pairs of a memory and a situation of the task that were found.
         transitions: Segments, from one of these to the next.
         answers: Actions that were checked.
-        gap: The smallest lead of a right action's logit over those of the wrong ones.
+        gap: The smallest lead of a correct action's logit over those of the wrong ones.
         seconds: How long it took.
         counterexample: Edges (T,) of the task: a shortest episode in which the policy's last
             action, and no other, is wrong.
@@ -61,7 +61,7 @@ def close(
     max_states: int,
     on_progress: Callable[[Certificate], Any] | None = None,
 ) -> Certificate:
-    """Decides whether a policy acts right in every episode of a task.
+    """Decides whether a policy acts correctly in every episode of a task.
 
     Args:
         network: The policy. Its memory is rounded (`memory_levels`).
@@ -156,10 +156,10 @@ class _Search:
         return []
 
     def _lead(self, logits: Tensor, tree: SegmentTree) -> Tensor:
-        """How far the best right action's logit is ahead of the best wrong one's, (S, N)."""
-        right = torch.from_numpy(self._task.right[tree.symbol])
-        best = logits.masked_fill(~right, -torch.inf).amax(-1)
-        return best - logits.masked_fill(right, -torch.inf).amax(-1)
+        """How far the best correct action's logit is ahead of the best wrong one's, (S, N)."""
+        correct = torch.from_numpy(self._task.correct[tree.symbol])
+        best = logits.masked_fill(~correct, -torch.inf).amax(-1)
+        return best - logits.masked_fill(correct, -torch.inf).amax(-1)
 
     def _add_successors(
         self,

@@ -33,7 +33,7 @@ def draw(
 
 def _draw_success(axes: Any, rows: list[Row], certificate: Certificate | None) -> None:
     axes.plot(
-        [row.corridor_length for row in rows],
+        [row.swept["corridor_length"] for row in rows],
         [row.success for row in rows],
         "ko",
         label=f"played, {rows[0].episodes} episodes each",

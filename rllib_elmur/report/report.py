@@ -6,25 +6,37 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from rllib_elmur.errors import UserError
 from rllib_elmur.plugin import checkpoints
 from rllib_elmur.plugin.environments import env_maker
 from rllib_elmur.plugin.module import ELMURTorchRLModule
 from rllib_elmur.plugin.process import one_thread, quiet
+from rllib_elmur.proof import MAX_STATES
 from rllib_elmur.proof.certify import finite_task_of
 from rllib_elmur.proof.search import Certificate, close
+from rllib_elmur.report import SEGMENTS
 from rllib_elmur.report.retention import Retention, follow
-from rllib_elmur.runs.evaluate import Row, evaluate
-from rllib_elmur.runs.options import CertifyOptions, EvaluateOptions, ReportOptions
+from rllib_elmur.runs.evaluate import OnStep, Row, evaluate
+from rllib_elmur.runs.options import EvaluateOptions
 
 _LENGTHS = [1, 2, 3, 5, 10, 20, 30, 100, 300, 1000, 3000, 10_000]
 _EPISODES = 32
 
 
-def report(path: Path, options: ReportOptions, console: Console) -> tuple[Path, Path]:
-    """Writes the report of a checkpoint's policy; returns the picture and the CSV.
+def report(
+    checkpoint: Path, picture: Path, segments: int = SEGMENTS, on_step: OnStep | None = None
+) -> tuple[Path, Path]:
+    """Draws what a checkpoint's policy remembers.
+
+    Args:
+        checkpoint: A checkpoint, or a folder of results (its newest one).
+        picture: The file (.png) to write. A table (.csv) of its figures is written beside it.
+        segments: How long two hints are followed.
+        on_step: Hears of the episodes that are played (see `runs.evaluate`).
+
+    Returns:
+        The picture and the table.
 
     Raises:
         UserError: If the policy is not ELMUR or its environment has no finite description.
@@ -32,22 +44,18 @@ def report(path: Path, options: ReportOptions, console: Console) -> tuple[Path, 
     from rllib_elmur.report import pictures
 
     with quiet(), one_thread():
-        policy = checkpoints.load(path)
+        policy = checkpoints.load(checkpoint)
         env = env_maker(policy.settings["env"])(policy.env_config)
         if not isinstance(policy.module, ELMURTorchRLModule):
-            raise UserError(f"{path}: a report needs an ELMUR policy.")
+            raise UserError(f"{checkpoint}: a report needs an ELMUR policy.")
         network, task = policy.module.network, finite_task_of(env)
         env.close()
         certificate = None
         if network.elmur.config.memory_levels is not None and not policy.connectors:
-            certificate = close(network, task, CertifyOptions.max_states)
-        retention = follow(network, task, options.segments)
-        rows = evaluate(
-            [path],
-            EvaluateOptions(env_config={"corridor_length": _LENGTHS}, episodes=_EPISODES),
-            console,
-        )
-    picture = options.out or Path("report.png")
+            certificate = close(network, task, MAX_STATES)
+        retention = follow(network, task, segments)
+        options = EvaluateOptions(sweep={"corridor_length": _LENGTHS}, episodes=_EPISODES)
+        rows = evaluate([checkpoint], options, on_step)
     table = picture.with_suffix(".csv")
     with table.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -61,7 +69,7 @@ def _figures(
     rows: list[Row], certificate: Certificate | None, retention: Retention
 ) -> Iterator[tuple[str, Any, Any]]:
     for row in rows:
-        yield "success", row.corridor_length, row.success
+        yield "success", row.swept["corridor_length"], row.success
     if certificate is not None:
         yield certificate.verdict, "", certificate.states
     for segments, distance in zip(retention.segments, retention.distance, strict=True):

@@ -1,34 +1,35 @@
-"""Evaluates checkpoints: a row of figures for each checkpoint and corridor length."""
+"""Evaluates checkpoints: a row of figures for each checkpoint and each swept value."""
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
-from rich.console import Console
+from gymnasium.vector import VectorEnv
 
-from rllib_elmur.cli.bar import progress_bar
 from rllib_elmur.errors import UserError
 from rllib_elmur.plugin import checkpoints
-from rllib_elmur.plugin.environments import require_spaces
 from rllib_elmur.plugin.process import one_thread, quiet
-from rllib_elmur.runs import play as rollout
-from rllib_elmur.runs.options import EvaluateOptions
+from rllib_elmur.runs.options import EPISODES, EvaluateOptions
+from rllib_elmur.runs.play import EpisodeResults, make_vector_env, play
 
 _MOST_SIDE_BY_SIDE = 256
+# The episodes of each seed of an evaluation are reset with a million seeds of their own.
+_FIRST_SEED, _SEEDS_APART = 1_000_003, 1_000_000
 
 
 @dataclass
 class Row:
-    """One line of the table.
+    """The figures of one checkpoint in one environment.
 
     Attributes:
         checkpoint: A short name of the checkpoint.
-        corridor_length: The corridor's length or range; None where the environment has none.
+        swept: The environment options that are swept, with their values in this row.
         episodes: Number of episodes.
         success: Share of successful ones; None where the environment says nothing about it.
         episode_return: Mean return.
@@ -37,7 +38,7 @@ class Row:
     """
 
     checkpoint: str
-    corridor_length: Any
+    swept: dict[str, Any]
     episodes: int
     success: float | None
     episode_return: float
@@ -45,112 +46,152 @@ class Row:
     steps_per_second: float
 
 
-def evaluate(paths: Sequence[Path], options: EvaluateOptions, console: Console) -> list[Row]:
+@dataclass(frozen=True)
+class Moment:
+    """How far the episodes of a row have come.
+
+    Attributes:
+        swept: As in the row.
+        step: Steps that each running episode has taken.
+        ended: Number of episodes that have ended.
+        episodes: Number of episodes to play; None if it depends on their lengths.
+        frame: What an environment shows as text, if the episodes are rendered so.
+    """
+
+    swept: dict[str, Any]
+    step: int
+    ended: int
+    episodes: int | None
+    frame: str | None = None
+
+
+OnStep = Callable[[Moment], None]
+
+
+def evaluate(
+    paths: Sequence[Path], options: EvaluateOptions | None = None, on_step: OnStep | None = None
+) -> list[Row]:
     """Plays episodes with each checkpoint's policy, greedily.
 
     The environment's options are those of the training, overlaid by ``env_config`` of its
-    `evaluation_config`, overlaid by the given ones. A list in `corridor_length` is a list of rows.
+    `evaluation_config`, overlaid by the given ones.
+
+    Args:
+        paths: Checkpoints, or folders of results (their newest checkpoint).
+        options: What is played, and how often.
+        on_step: Called now and then, and at each step that is rendered.
+
+    Returns:
+        A row for each checkpoint and each combination of swept values.
 
     Raises:
         UserError: If a checkpoint or the environment cannot be used.
     """
+    options = options or EvaluateOptions()
     rows = []
     with quiet(), one_thread():
         for path, name in zip(paths, _short_names(paths), strict=True):
             policy = checkpoints.load(path)
-            given = dict(options.env_config or {})
             base = {} if options.env else policy.env_config
-            lengths = given.pop("corridor_length", None)
-            many = lengths if isinstance(lengths, list) else [lengths]
-            for length in many:
-                chosen = {**base, **given}
-                if length is not None:
-                    chosen["corridor_length"] = length
-                rows.append(_row(policy, name, chosen, options, console))
+            for swept, given in _combinations(options):
+                evaluation = _Evaluation(policy, {**base, **given}, swept, options, on_step)
+                rows.append(evaluation.row(name))
     return rows
 
 
-def _row(
-    policy: checkpoints.Policy,
-    name: str,
-    env_config: dict[str, Any],
-    options: EvaluateOptions,
-    console: Console,
-) -> Row:
-    env = options.env or policy.settings["env"]
-    goal = options.episodes or (None if options.steps else 32)
-    if options.render:
-        env_config = {**env_config, "render_mode": _render_mode(env, env_config)}
-    num_envs = 1 if options.render else min(goal or 32, _MOST_SIDE_BY_SIDE)
-    envs = rollout.make_vector_env(env, env_config, num_envs)
-    played: list[rollout.Episodes] = []
-    start = time.perf_counter()
-    try:
-        if not policy.connectors:
-            require_spaces(
-                policy.module,
-                envs.single_observation_space,
-                envs.single_action_space,
-                f"{policy.path}: ",
-            )
-        with progress_bar(console, "{task.description}", "step {task.fields[steps]:,}") as bar:
-            length = env_config.get("corridor_length")
-            title = f"corridor {length:,}" if isinstance(length, int) else "episodes"
-            task = bar.add_task(title, total=None, steps=0)
+def _combinations(options: EvaluateOptions) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """All combinations of swept values, alone and together with the options that are fixed."""
+    given = options.env_config or {}
+    lists = {name: value for name, value in given.items() if isinstance(value, list)}
+    sweep = {**lists, **(options.sweep or {})}
+    for values in product(*sweep.values()):
+        swept = dict(zip(sweep, values, strict=True))
+        yield swept, {**given, **swept}
 
-            def on_step(step: int, running: np.ndarray) -> None:
-                frames = envs.render() if options.render else None
-                if frames and isinstance(frames[0], str):
-                    console.print(frames[0], markup=False)
-                if step % 20 == 0:
-                    if isinstance(length, int):
-                        bar.update(task, total=length, completed=step, steps=step)
-                    else:
-                        ended = int((~running).sum())
-                        bar.update(task, total=len(running), completed=ended, steps=step)
 
-            if policy.connectors:
-                for episodes in rollout.play_through_rllib(policy, env, env_config, goal or 32):
-                    played.append(episodes)
-                    bar.update(task, total=goal or 32, completed=len(played), steps=len(played))
-            else:
-                while not _enough(played, goal, options.steps):
-                    played.append(rollout.play(policy, envs, len(played), on_step))
-    except gymnasium.error.Error as error:
-        raise UserError(f"env={env!r}: {error}") from error
-    finally:
-        envs.close()
-    seconds = time.perf_counter() - start
-    returns = np.concatenate([p.returns for p in played])[:goal]
-    lengths = np.concatenate([p.lengths for p in played])
-    success = [p.success for p in played if p.success is not None]
-    return Row(
-        checkpoint=name,
-        corridor_length=env_config.get("corridor_length"),
-        episodes=len(returns),
-        success=float(np.concatenate(success)[:goal].mean()) if success else None,
-        episode_return=float(returns.mean()),
-        episode_length=float(lengths[:goal].mean()),
-        steps_per_second=float(lengths.sum() / seconds),
-    )
+class _Evaluation:
+    """The episodes of one row."""
+
+    def __init__(
+        self,
+        policy: checkpoints.Policy,
+        env_config: dict[str, Any],
+        swept: dict[str, Any],
+        options: EvaluateOptions,
+        on_step: OnStep | None,
+    ):
+        self._policy, self._swept = policy, swept
+        self._steps, self._render, self._on_step = options.steps, options.render, on_step
+        self._env = options.env or policy.settings["env"]
+        self._goal = options.episodes or (None if options.steps else EPISODES)
+        self._seed = _FIRST_SEED + options.seed * _SEEDS_APART
+        if options.render:
+            env_config = {**env_config, "render_mode": _render_mode(self._env, env_config)}
+        self._env_config = env_config
+
+    def row(self, name: str) -> Row:
+        """Plays the episodes; `name` is that of the checkpoint."""
+        side_by_side = min(self._goal or EPISODES, _MOST_SIDE_BY_SIDE)
+        envs = make_vector_env(self._env, self._env_config, 1 if self._render else side_by_side)
+        start = time.perf_counter()
+        try:
+            played = self._play(envs)
+        except gymnasium.error.Error as error:
+            raise UserError(f"env={self._env!r}: {error}") from error
+        finally:
+            envs.close()
+        seconds = time.perf_counter() - start
+        returns = np.concatenate([p.returns for p in played])[: self._goal]
+        lengths = np.concatenate([p.lengths for p in played])
+        return Row(
+            checkpoint=name,
+            swept=self._swept,
+            episodes=len(returns),
+            success=_share(played, self._goal),
+            episode_return=float(returns.mean()),
+            episode_length=float(lengths[: self._goal].mean()),
+            steps_per_second=float(lengths.sum() / seconds),
+        )
+
+    def _play(self, envs: VectorEnv) -> list[EpisodeResults]:
+        played: list[EpisodeResults] = []
+        while not self._enough(played):
+            before = sum(len(p.returns) for p in played)
+
+            def tell(step: int, running: np.ndarray, before: int = before) -> None:
+                if self._on_step is not None and (self._render or step % 20 == 0):
+                    ended, frame = before + int((~running).sum()), None
+                    if self._render:
+                        frames = envs.render()
+                        frame = frames[0] if frames and isinstance(frames[0], str) else None
+                    self._on_step(Moment(self._swept, step, ended, self._goal, frame))
+
+            played.append(play(self._policy, envs, self._seed + before, tell))
+        return played
+
+    def _enough(self, played: list[EpisodeResults]) -> bool:
+        if self._goal is not None:
+            return sum(len(p.returns) for p in played) >= self._goal
+        return sum(int(p.lengths.sum()) for p in played) >= (self._steps or 0)
+
+
+def _share(played: list[EpisodeResults], goal: int | None) -> float | None:
+    """The share of successful episodes among the first `goal`; None if none says anything."""
+    if all(p.success is None for p in played):
+        return None
+    success = [np.zeros(len(p.returns)) if p.success is None else p.success for p in played]
+    return float(np.concatenate(success)[:goal].mean())
 
 
 def _render_mode(env: Any, env_config: dict[str, Any]) -> str:
     """Text if the environment can show itself so, else its own window."""
-    envs = rollout.make_vector_env(env, env_config, 1)
+    envs = make_vector_env(env, env_config, 1)
     modes = envs.metadata.get("render_modes", ())
     envs.close()
     for mode in ("ansi", "human"):
         if mode in modes:
             return mode
     raise UserError(f"--render: env={env!r} shows itself neither as text nor in a window.")
-
-
-def _enough(played: list[rollout.Episodes], goal: int | None, steps: int | None) -> bool:
-    episodes = sum(len(p.returns) for p in played)
-    if goal is not None:
-        return episodes >= goal
-    return sum(int(p.lengths.sum()) for p in played) >= (steps or 0)
 
 
 def _short_names(paths: Sequence[Path]) -> list[str]:

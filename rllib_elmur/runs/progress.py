@@ -1,31 +1,71 @@
-"""The line of each iteration, and what Ctrl-C does while training."""
+"""What is heard of a training while it runs, and what Ctrl-C does to it."""
 
 import os
 import signal
 from collections import defaultdict, deque
-from collections.abc import Mapping
-from math import isnan
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
 from ray.tune.utils.util import flatten_dict
-from rich.console import Console
-
-from rllib_elmur.errors import nearest
 
 _STEPS = "num_env_steps_sampled_lifetime"
 _SECONDS = "time_total_s"
-_HEADER = f"{'iter':>5} {'env steps':>11} {'success':>8} {'length':>8} {'return':>9} {'steps/s':>8}"
 _WINDOW = 10
 _MISSING_AFTER = 5
 
 
-class Progress(Callback):
-    """Prints one line per iteration; on Ctrl-C lets every running trial save, then stops."""
+@dataclass(frozen=True)
+class Iteration:
+    """The figures of one training iteration; None where RLlib reports nothing.
 
-    def __init__(self, console: Console, criteria: Mapping[str, float], labels: list[str]):
+    Attributes:
+        number: Which iteration of its trial.
+        env_steps: Environment steps of the trial so far.
+        success: Share of successful episodes.
+        episode_length: Mean number of steps.
+        episode_return: Mean return.
+        steps_per_second: Environment steps per second.
+        seconds_left: Until the first of the stop criteria that grow with time is reached.
+        certified: Whether the policy is proven for every episode.
+        label: What sets the trial apart from its siblings; empty without any.
+    """
+
+    number: int
+    env_steps: float
+    success: float | None
+    episode_length: float | None
+    episode_return: float | None
+    steps_per_second: float | None
+    seconds_left: float | None
+    certified: bool
+    label: str
+
+
+class Listener:
+    """Hears how a training goes. These methods do nothing; the screen's print."""
+
+    def on_begin(self, experiment: str, summary: str, folder: Path) -> None:
+        """Called when an experiment begins or is resumed."""
+
+    def on_iteration(self, iteration: Iteration) -> None:
+        """Called after each iteration of each trial."""
+
+    def on_stopping(self) -> None:
+        """Called when Ctrl-C was pressed and running trials are going to be saved."""
+
+    def on_unreachable(self, criterion: str, results: Iterable[str]) -> None:
+        """Called if a stop criterion is not among the names of the results."""
+
+
+class Progress(Callback):
+    """Tells a listener of each iteration; on Ctrl-C lets every running trial save, then stops."""
+
+    def __init__(self, listener: Listener, criteria: Mapping[str, float], labels: list[str]):
         self.interrupted = False
-        self._console = console
+        self._listener = listener
         self._criteria = dict(criteria)
         self._labels = labels
         self._history: dict[str, deque[dict[str, float]]] = defaultdict(
@@ -34,7 +74,7 @@ class Progress(Callback):
         self._asked: set[str] = set()
         self._saved: set[str] = set()
         self._former_handler: Any = None
-        self._begun = self._announced = self._header_printed = False
+        self._begun = self._announced = False
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune stores its callbacks with an experiment; a resumed one gets a new object of these.
@@ -55,11 +95,7 @@ class Progress(Callback):
             os.kill(os.getpid(), signal.SIGUSR1)
         elif not self._announced:
             self._announced = True
-            self._console.print(
-                "Stopping: the running iteration ends, then a checkpoint is saved "
-                "(Ctrl-C again: stop at once).",
-                soft_wrap=True,
-            )
+            self._listener.on_stopping()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Sets the criteria anew: a resumed trial comes with those it was begun with."""
@@ -68,7 +104,7 @@ class Progress(Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Prints the iteration's line."""
+        """Tells of the iteration."""
         flat = flatten_dict(result)
         values = {name: float(flat[name]) for name in self._criteria if name in flat}
         values |= {_STEPS: float(flat.get(_STEPS, 0)), _SECONDS: flat.get(_SECONDS, 0.0)}
@@ -76,7 +112,7 @@ class Progress(Callback):
         if not history and flat.get("training_iteration") == 1:
             history.append(dict.fromkeys(values, 0.0))
         history.append(values)
-        self._print(trials, trial, flat)
+        self._tell(trials, trial, flat)
         if self.interrupted:
             result["should_checkpoint"] = True
             self._asked.add(trial.trial_id)
@@ -97,29 +133,22 @@ class Progress(Callback):
             os.kill(os.getpid(), signal.SIGUSR1)
         self.interrupted = True
 
-    def _print(self, trials: list[Any], trial: Any, flat: dict[str, Any]) -> None:
-        if not self._header_printed:
-            self._header_printed = True
-            self._console.print(f"{_HEADER}  left", style="bold", highlight=False)
-        iteration = flat.get("training_iteration", 0)
-        line = (
-            f"{iteration:>5} {flat.get(_STEPS, 0):>11,.0f}"
-            f" {_number(flat.get('env_runners/success'), '.3f'):>8}"
-            f" {_number(flat.get('env_runners/episode_len_mean'), '.1f'):>8}"
-            f" {_number(flat.get('env_runners/episode_return_mean'), '.3f'):>9}"
-            f" {_number(self._rate(trial, _STEPS, last=True), ',.0f'):>8}  {self._left(trial):<8}"
+    def _tell(self, trials: list[Any], trial: Any, flat: dict[str, Any]) -> None:
+        iteration = Iteration(
+            number=flat.get("training_iteration", 0),
+            env_steps=flat.get(_STEPS, 0),
+            success=flat.get("env_runners/success"),
+            episode_length=flat.get("env_runners/episode_len_mean"),
+            episode_return=flat.get("env_runners/episode_return_mean"),
+            steps_per_second=self._rate(trial, _STEPS, last=True),
+            seconds_left=self._seconds_left(trial),
+            certified=flat.get("certified") == 1,
+            label=self._labels[int(trial.trial_id.rsplit("_", 1)[-1])] if len(trials) > 1 else "",
         )
-        label = self._labels[int(trial.trial_id.rsplit("_", 1)[-1])] if len(trials) > 1 else ""
-        if flat.get("certified") == 1:
-            label = f"proven for every length {label}"
-        self._console.print(f"{line} {label}".rstrip(), highlight=False, soft_wrap=True)
-        if iteration == _MISSING_AFTER:
+        self._listener.on_iteration(iteration)
+        if iteration.number == _MISSING_AFTER:
             for name in set(self._criteria) - set(flat):
-                self._console.print(
-                    f"The stop criterion {name!r} is not among the results and will not be "
-                    f"reached.{nearest(name, flat)}",
-                    style="yellow",
-                )
+                self._listener.on_unreachable(name, flat)
 
     def _rate(self, trial: Any, name: str, last: bool = False) -> float | None:
         """Growth of a result per second, over the last iterations or the last one."""
@@ -130,7 +159,7 @@ class Progress(Callback):
         seconds = new[_SECONDS] - old[_SECONDS]
         return (new[name] - old.get(name, 0.0)) / seconds if seconds > 0 else None
 
-    def _left(self, trial: Any) -> str:
+    def _seconds_left(self, trial: Any) -> float | None:
         """Time until the first of the criteria that grow with time is reached."""
         estimates = []
         for name, goal in self._criteria.items():
@@ -139,14 +168,4 @@ class Progress(Callback):
             rate = self._rate(trial, name) if grows and now is not None else None
             if rate and now is not None:
                 estimates.append(max(goal - now, 0.0) / rate)
-        return _clock(min(estimates)) if estimates else "-"
-
-
-def _number(value: Any, form: str) -> str:
-    return "-" if value is None or isnan(value) else format(value, form)
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+        return min(estimates, default=None)

@@ -1,4 +1,9 @@
-"""A training that begins with the state of a checkpoint."""
+"""Training that begins with the state of a checkpoint."""
+
+from pathlib import Path
+from typing import Any
+
+from rllib_elmur.errors import UserError
 
 
 class RestoreFrom:
@@ -10,3 +15,17 @@ class RestoreFrom:
     def __call__(self, *, algorithm, **kwargs) -> None:
         """Loads weights, optimizers, counters and connector states."""
         algorithm.restore_from_path(self.checkpoint)
+
+
+def begin_with(checkpoint: Path, config: Any) -> None:
+    """Lets an algorithm of this config begin with the state of a checkpoint.
+
+    Raises:
+        UserError: If the path is not a checkpoint of an algorithm.
+    """
+    path = checkpoint.expanduser().resolve()
+    if not (path / "rllib_checkpoint.json").is_file():
+        raise UserError(f"--restore {checkpoint}: not a checkpoint of an algorithm.")
+    present = config.callbacks_on_algorithm_init or []
+    present = present if isinstance(present, list) else [present]
+    config.callbacks(on_algorithm_init=[*present, RestoreFrom(str(path))])

@@ -102,12 +102,12 @@ def run(
 
 
 def maze_row(
-    task: str, curve: Curve, checkpoints: list[Path], every_checkpoint: bool, console: Console
+    task: str, curve: Curve, checkpoints: list[Path], every_checkpoint: bool
 ) -> dict[str, Any]:
     """The figures of one seed on a maze."""
     chosen = checkpoints if every_checkpoint else checkpoints[-1:]
     played = PLAYED[task]
-    rows = evaluate(chosen, EvaluateOptions(env_config=played, episodes=32), console)
+    rows = evaluate(chosen, EvaluateOptions(env_config=played, episodes=32))
     ((what, values),) = played.items()
     values = values if isinstance(values, list) else [values]
     successes = [row.success for row in rows]
@@ -181,7 +181,7 @@ def main() -> None:
         for seed, (curve, checkpoints) in runs.items():
             if arguments.task in PLAYED:
                 every = arguments.task == "tmaze" and "=None" not in policy
-                row = maze_row(arguments.task, curve, checkpoints, every, console)
+                row = maze_row(arguments.task, curve, checkpoints, every)
             else:
                 row = cartpole_row(curve)
             shown = {k: v for k, v in row.items() if k != "last checkpoints"}

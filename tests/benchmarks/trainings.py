@@ -10,6 +10,7 @@ import yaml
 from rich.console import Console
 
 from rllib_elmur.cli.examples import path_of
+from rllib_elmur.cli.lines import Lines
 from rllib_elmur.runs.options import TrainOptions
 from rllib_elmur.runs.train import train
 
@@ -37,11 +38,11 @@ def trained(
     options.storage_path.mkdir(parents=True, exist_ok=True)
     file = options.storage_path / "experiment.yaml"
     file.write_text(yaml.safe_dump({name: experiment}))
-    (outcome,) = train(file, options, console)
-    if outcome.errors:
-        raise RuntimeError("\n".join(outcome.errors))
+    (result,) = train(file, options, Lines(console))
+    if result.errors:
+        raise RuntimeError("\n".join(result.errors))
     results = {}
-    for progress in outcome.folder.glob("*/progress.csv"):
+    for progress in result.folder.glob("*/progress.csv"):
         seed = json.loads((progress.parent / "params.json").read_text())["seed"]
         with progress.open() as lines:
             keys = STEPS, metric, "time_total_s"

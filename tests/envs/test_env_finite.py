@@ -27,7 +27,7 @@ def made(maze, **options):
 
 
 @pytest.mark.parametrize("maze", MAZES, ids=str)
-def test_whoever_does_what_is_right_in_the_automaton_succeeds_in_the_maze(maze):
+def test_whoever_does_what_is_correct_in_the_automaton_succeeds_in_the_maze(maze):
     env = made(maze, corridor_length=[1, 7])
     task = env.unwrapped.finite_task()
 
@@ -42,10 +42,10 @@ def test_whoever_does_what_is_right_in_the_automaton_succeeds_in_the_maze(maze):
                 for edge in range(len(task.source))
                 if task.source[edge] in situations and (task.observation[edge] == observation).all()
             ]
-            rights = {tuple(task.right[edge]) for edge in edges}
-            assert len(rights) == 1, "what is seen and was seen decides what is right"
+            answers = {tuple(task.correct[edge]) for edge in edges}
+            assert len(answers) == 1, "what is seen and was seen decides what is correct"
             situations = set(task.target[edges])
-            observation, _, ended, _, info = env.step(int(np.argmax(rights.pop())))
+            observation, _, ended, _, info = env.step(int(np.argmax(answers.pop())))
         assert info["success"]
 
     holds()
@@ -68,7 +68,7 @@ def test_a_script_shows_any_path_of_the_automaton(maze):
         observation, _ = env.reset(seed=seed, options={"script": script})
         for place, edge in enumerate(path):
             np.testing.assert_array_equal(observation, script[place])
-            observation, _, ended, _, info = env.step(int(task.right[edge].argmax()))
+            observation, _, ended, _, info = env.step(int(task.correct[edge].argmax()))
             assert not ended or place + 1 == len(path)
         if ended:
             assert info["success"]
@@ -89,5 +89,5 @@ def test_every_edge_that_the_automaton_has_is_seen_in_the_maze(maze):
             (edge,) = here[(task.observation[here] == observation).all(1)]
             seen[situation].add(int(edge))
             situation = task.target[edge]
-            observation, _, ended, _, _ = env.step(int(task.right[edge].argmax()))
+            observation, _, ended, _, _ = env.step(int(task.correct[edge].argmax()))
     assert sum(map(len, seen.values())) == len(task.source)

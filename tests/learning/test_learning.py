@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from rllib_elmur.cli.examples import path_of
 from rllib_elmur.proof.certify import certify
@@ -18,22 +17,19 @@ pytestmark = pytest.mark.learning
 
 def train_example(name, folder, **options):
     """Trains a shipped example; returns its checkpoint and the rows of its progress."""
-    console = Console(quiet=True)
-    (outcome,) = train(path_of(name), TrainOptions(storage_path=folder, **options), console)
-    assert not outcome.errors
-    (progress,) = Path(outcome.folder).glob("*/progress.csv")
+    (result,) = train(path_of(name), TrainOptions(storage_path=folder, **options))
+    assert not result.errors
+    (progress,) = Path(result.folder).glob("*/progress.csv")
     with progress.open() as lines:
-        return outcome.checkpoints[0], list(csv.DictReader(lines))
+        return result.checkpoints[0], list(csv.DictReader(lines))
 
 
 def test_the_t_maze_is_learned_on_short_corridors_and_proven_for_all(tmp_path):
     checkpoint, rows = train_example("tmaze-ppo", tmp_path)
     assert float(rows[-1]["certified"]) == 1
     assert certify(checkpoint)[0].verdict == "proven"
-    options = EvaluateOptions(env_config={"corridor_length": [1, 100, 1000, 10_000]}, episodes=32)
-    assert [row.success for row in evaluate([checkpoint], options, Console(quiet=True))] == [
-        1.0
-    ] * 4
+    options = EvaluateOptions(sweep={"corridor_length": [1, 100, 1000, 10_000]}, episodes=32)
+    assert [row.success for row in evaluate([checkpoint], options)] == [1.0] * 4
 
 
 @pytest.mark.parametrize(
@@ -47,9 +43,7 @@ def test_a_memory_that_is_overwritten_is_proven_for_any_number_of_times(name, pl
     checkpoint, rows = train_example(name, tmp_path)
     assert float(rows[-1]["certified"]) == 1
     assert certify(checkpoint)[0].verdict == "proven"
-    (row,) = evaluate(
-        [checkpoint], EvaluateOptions(env_config=played, episodes=64), Console(quiet=True)
-    )
+    (row,) = evaluate([checkpoint], EvaluateOptions(env_config=played, episodes=64))
     assert row.success == 1.0
 
 

@@ -1,35 +1,16 @@
 """`rllib certify`, the public function, and a training that ends with a proof."""
 
-import csv
 import json
 
 import gymnasium
 import numpy as np
 import pytest
 import ray
-from small_training import SMALL
+from small_training import ROUNDED, SMALL
 
 import rllib_elmur
 from rllib_elmur.errors import UserError
 from rllib_elmur.proof.certify import certify_module
-
-ROUNDED = SMALL.replace("max_seq_len: 10", "max_seq_len: 10\n        memory_levels: 2")
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    """A policy that has learned next to nothing."""
-    from rich.console import Console
-
-    from rllib_elmur.runs.options import TrainOptions
-    from rllib_elmur.runs.train import train
-
-    folder = tmp_path_factory.mktemp("certify")
-    file = folder / "small.yaml"
-    file.write_text(ROUNDED)
-    options = TrainOptions(storage_path=folder, experiment_name="small")
-    (outcome,) = train(file, options, Console(quiet=True))
-    return outcome.checkpoints[0]
 
 
 def test_a_refuted_policy_is_shown_at_its_mistake(rllib, checkpoint, tmp_path):
@@ -47,7 +28,7 @@ def test_a_refuted_policy_is_shown_at_its_mistake(rllib, checkpoint, tmp_path):
     for seen, action in zip(example["observations"], example["actions"], strict=True):
         np.testing.assert_array_equal(observation, seen)
         observation, *_ = env.step(action)
-    assert example["actions"][-1] not in example["right"][-1]
+    assert example["actions"][-1] not in example["correct"][-1]
 
 
 def test_the_function_of_the_package_says_the_same(checkpoint):
@@ -104,32 +85,6 @@ def test_a_training_ends_with_its_proof(rllib, tmp_path):
     assert code == 0 and "Proven for every length" in output
 
 
-def test_a_report_is_a_picture_and_its_figures(rllib, checkpoint, tmp_path):
-    from PIL import Image
-
-    picture = tmp_path / "picture.png"
-    code, output = rllib("report", checkpoint, "--segments", "40", "--out", picture)
-    assert code == 0 and str(picture.with_suffix(".csv")) in output
-    assert Image.open(picture).size[0] == 800
-    rows = list(csv.DictReader(picture.with_suffix(".csv").open()))
-    success = [row for row in rows if row["what"] == "success"]
-    assert [int(row["x"]) for row in success][-1] == 10_000
-    distance = {int(r["x"]): float(r["value"]) for r in rows if r["what"] == "distance"}
-    assert max(distance) == 40 and all(0 <= value <= 2 for value in distance.values())
-    # Two slots are written in turn, five steps apart.
-    anchors = [
-        [int(r["value"]) for r in rows if r["what"] == f"anchor of layer 0, slot {slot}"]
-        for slot in (0, 1)
-    ]
-    assert [a[:4] for a in anchors] == [[4, 4, 14, 14], [-1, 9, 9, 19]]
-    assert [row["what"] for row in rows].count("refuted") == 1
-
-
-def test_a_report_needs_a_maze(rllib, tmp_path):
-    code, output = rllib("report", tmp_path)
-    assert code == 1 and "holds none" in output
-
-
 BANDIT = """
 import gymnasium as gym
 import numpy as np
@@ -164,7 +119,7 @@ class Bandit(gym.Env):
             start=np.array([0]),
             source=np.array([0, 0]),
             observation=np.array([[-1], [1]], dtype=np.float32),
-            right=np.array([[True, False], [False, True]]),
+            correct=np.array([[True, False], [False, True]]),
             target=np.array([0, 0]),
         )
 """

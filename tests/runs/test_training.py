@@ -9,7 +9,7 @@ from small_training import SMALL
 
 from rllib_elmur.files.schema import load
 from rllib_elmur.runs.options import TrainOptions
-from rllib_elmur.runs.train import _apply
+from rllib_elmur.runs.overrides import override
 
 FAULTY = """
 import numpy as np
@@ -97,7 +97,7 @@ def test_lost_runners_are_restarted_as_the_file_says_or_on_a_cluster(small, said
         restart = f"restart_failed_env_runners: {str(said).lower()}"
         small.write_text(SMALL.replace("    lr:", f"    {restart}\n    lr:"))
     [experiment] = load(small)
-    _apply(TrainOptions(ray_address=address), experiment)
+    override(experiment, TrainOptions(ray_address=address))
     restarts = experiment.trials[0].config.restart_failed_env_runners
     assert restarts is (address is not None if said is None else said)
 

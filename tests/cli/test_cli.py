@@ -16,7 +16,10 @@ TRAIN = {
 }
 PROMISED = {
     "train file": TRAIN,
-    "evaluate": {"--env", "--env-config", "--episodes", "--steps", "--render", "--out"},
+    "evaluate": {
+        *("--env", "--env-config", "--sweep", "--episodes", "--steps", "--seed", "--render"),
+        "--out",
+    },
     "certify": {"--env", "--env-config", "--max-states", "--out"},
     "report": {"--segments", "--out"},
     "example list": set(),

@@ -26,6 +26,8 @@ maze:
         max_seq_len: 10
 """
 
+ROUNDED = SMALL.replace("max_seq_len: 10", "max_seq_len: 10\n        memory_levels: 2")
+
 
 def start(*arguments, **options):
     """Starts `rllib`; the process leads a group of its own, as in a terminal."""

@@ -1,4 +1,4 @@
-"""The closure against brute force: every episode up to a length, run in the real environment."""
+"""The search against brute force: every episode up to a length, run in the real environment."""
 
 from itertools import product
 
@@ -44,7 +44,7 @@ def trained(seed, steps, longest, **options):
     lengths = torch.tensor([len(path) for path in paths])
     padded = np.array([path + [0] * (size - len(path)) for path in paths])
     valid = torch.arange(size) < lengths[:, None]
-    right = torch.from_numpy(task.right[padded].argmax(-1))
+    correct = torch.from_numpy(task.correct[padded].argmax(-1))
     weight = torch.where(torch.from_numpy(task.observation[padded][..., 2]) > 0, 5.0, 1.0) * valid
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -59,7 +59,7 @@ def trained(seed, steps, longest, **options):
                 lengths[chosen],
             )
             loss = torch.nn.functional.cross_entropy(
-                network.pi(features).flatten(0, 1), right[chosen].flatten(), reduction="none"
+                network.pi(features).flatten(0, 1), correct[chosen].flatten(), reduction="none"
             )
             optimizer.zero_grad()
             (loss * weight[chosen].flatten()).mean().backward()
@@ -76,7 +76,7 @@ def first_wrong_step(network, env, task, steps):
             observation, _ = env.reset(seed=0, options={"script": task.observation[path]})
             for step, (edge, action) in enumerate(zip(path, actions, strict=True)):
                 assert (observation == task.observation[edge]).all()
-                if not task.right[edge, action]:
+                if not task.correct[edge, action]:
                     wrong.add(step + 1)
                     break
                 observation, _, ended, _, info = env.step(action)
@@ -112,16 +112,16 @@ def test_the_verdict_is_that_of_every_episode_run(network):
         case "refuted":
             path = certificate.counterexample
             assert wrong == (len(path) if len(path) <= LONGEST + 1 else None)
-            right = task.right[path, actions_of(network, task, [path])[0]]
-            assert right[:-1].all() and not right[-1]
+            correct = task.correct[path, actions_of(network, task, [path])[0]]
+            assert correct[:-1].all() and not correct[-1]
         case _:
             pytest.fail("tiny policies close")
 
 
 def test_it_finds_every_memory_that_an_episode_leads_to_and_no_other(network):
     task = TMazePassiveEnv().finite_task()
-    # All is right: the search sees every memory, whatever the policy answers.
-    task = task._replace(right=np.ones_like(task.right))
+    # Every action is correct: the search sees every memory, whatever the policy answers.
+    task = task._replace(correct=np.ones_like(task.correct))
     certificate = close(network, task, max_states=10**6)
     length = network.elmur.config.segment_length
     assert certificate.verdict == "proven"
@@ -148,21 +148,21 @@ def test_a_wrong_answer_that_comes_late_is_found_with_the_shortest_way_to_it():
     network = trained(**CASES[1])
     task = TMazePassiveEnv().finite_task()
     assert close(network, task, max_states=100).verdict == "proven"
-    # The same maze, unrolled: from time 5 on, the other turn is called right.
+    # The same maze, unrolled: from time 5 on, the other turn is called correct.
     late, size = 5, task.source.max() + 1
     unrolled = [
         (
             time * size + task.source[edge],
             edge,
             END if task.target[edge] == END else min(time + 1, late) * size + task.target[edge],
-            task.right[edge][[0, 3, 2, 1]] if time == late else task.right[edge],
+            task.correct[edge][[0, 3, 2, 1]] if time == late else task.correct[edge],
         )
         for time in range(late + 1)
         for edge in range(len(task.source))
     ]
-    source, edge, target, right = map(np.array, zip(*unrolled, strict=True))
+    source, edge, target, correct = map(np.array, zip(*unrolled, strict=True))
     other = task._replace(
-        source=source, target=target, right=right, observation=task.observation[edge]
+        source=source, target=target, correct=correct, observation=task.observation[edge]
     )
     certificate = close(network, other, max_states=100)
     path = certificate.counterexample
@@ -173,5 +173,5 @@ def test_a_wrong_answer_that_comes_late_is_found_with_the_shortest_way_to_it():
 
 def test_a_memory_that_does_not_close_is_undecided():
     network, task = trained(**CASES[4]), TMazePassiveEnv().finite_task()
-    task = task._replace(right=np.ones_like(task.right))
+    task = task._replace(correct=np.ones_like(task.correct))
     assert close(network, task, max_states=2).verdict == "undecided"
