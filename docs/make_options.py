@@ -62,9 +62,9 @@ def flags(*verb: str) -> str:
     for word in verb:
         command = command.commands[word]
     return rows_of(
-        "option | what it does",
+        "option | default | what it does",
         (
-            (", ".join(_flag(p, name) for name in (*p.opts, *p.secondary_opts)), p.help)
+            (", ".join(_flag(p, n) for n in (*p.opts, *p.secondary_opts)), _default(p), p.help)
             for p in command.params
             if p.param_type_name == "option" and "--help" not in p.opts
         ),
@@ -73,6 +73,10 @@ def flags(*verb: str) -> str:
 
 def _flag(option: Any, name: str) -> str:
     return f"`{name} {option.metavar}`" if option.metavar else f"`{name}`"
+
+
+def _default(option: Any) -> str:
+    return "" if option.default is None or option.is_flag or option.count else f"{option.default}"
 
 
 PARTS: dict[str, Callable[[Path], str]] = {

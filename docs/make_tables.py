@@ -290,7 +290,12 @@ def _dips() -> Iterable[Iterable[str]]:
         remark = f"; {row['remark']}" if row["remark"] else ""
         low, high = (thousands(f(row["steps to 0.99"])) for f in (min, max))
         solved = low if low == high else f"{low}-{high}"
-        yield row["learner"], f"{row['trainings']}", solved, f"{row['lowest after 0.97']:.3f}{remark}"
+        yield (
+            row["learner"],
+            f"{row['trainings']}",
+            solved,
+            f"{row['lowest after 0.97']:.3f}{remark}",
+        )
 
 
 def _in_short(folder: Path) -> str:
