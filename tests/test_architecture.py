@@ -1,6 +1,7 @@
-"""Imports run one way, files stay short, and the model needs no Ray."""
+"""Imports run one way, files and functions stay short, and the model needs no Ray."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -120,9 +121,68 @@ def test_the_environments_import_no_torch():
             assert not [name for name in names if name.split(".")[0] == "torch"], file
 
 
+def files_behind(part):
+    """The files of a part, and those of the package that they import, however far away."""
+    by_name = {module_name(file): file for file in FILES if part_of(file) != "__init__"}
+    waiting, found = [file for file in FILES if part_of(file) == part], set()
+    while waiting:
+        file = waiting.pop()
+        if file in found:
+            continue
+        found.add(file)
+        for name in imports(file.read_text(), module_name(file)):
+            # `from package.module import name` or `import package.module`
+            for module in (name, name.rpartition(".")[0]):
+                waiting += [by_name[m] for m in (module, f"{module}.__init__") if m in by_name]
+    return found
+
+
+def test_proofs_need_no_command_line_no_screen_and_no_tune():
+    behind = files_behind("proof")
+    assert {part_of(file) for file in behind} == {
+        *("proof", "plugin", "model", "config", "envs", "errors")
+    }
+    foreign = {
+        name
+        for file in behind
+        for name in imports(file.read_text(), module_name(file))
+        if name.split(".")[0] in ("typer", "click", "rich") or name.startswith("ray.tune")
+    }
+    # RLlib keeps its own registry of environments there.
+    assert {name for name in foreign if not name.startswith("ray.tune.registry.")} == set()
+
+
+@pytest.mark.parametrize("part", ["files", "runs", "report"])
+def test_only_the_command_knows_the_command_line_and_the_screen(part):
+    for file in FILES:
+        if part_of(file) == part:
+            names = imports(file.read_text(), module_name(file))
+            assert not {name.split(".")[0] for name in names} & {"typer", "click", "rich"}, file
+
+
+def test_one_file_knows_how_flags_are_made():
+    users = {
+        str(file.relative_to(PACKAGE))
+        for file in FILES
+        if re.search(r"typer\.(Option|Argument)", file.read_text())
+    }
+    assert users == {"cli/flags.py"}
+
+
 def test_a_file_has_at_most_250_lines():
     long = {str(file.relative_to(PACKAGE)): len(file.read_text().splitlines()) for file in FILES}
     assert {name: lines for name, lines in long.items() if lines > 250} == {}
+
+
+def test_a_function_has_at_most_50_lines():
+    long = {}
+    for file in FILES:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                lines = node.end_lineno - node.lineno + 1
+                if lines > 50:
+                    long[f"{file.relative_to(PACKAGE)}: {node.name}"] = lines
+    assert long == {}
 
 
 def run_python(code):
