@@ -82,6 +82,11 @@ def mean(values: Any) -> float:
     return sum(values) / len(values) if isinstance(values, list) else values
 
 
+def model_of(row: dict[str, Any]) -> dict[str, Any]:
+    """The options of ELMUR that tell a policy of `learning.py --model` from others."""
+    return json.loads(row["policy"].removeprefix("ELMUR "))
+
+
 @table(
     "tmaze-policies",
     "policy | solved after env steps | lowest | all right at 100 / 1,000 / 10,000 "
@@ -185,7 +190,7 @@ def _memories() -> Iterable[Iterable[str]]:
     }
     for label, (in_maze, on_pole) in kinds.items():
         maze = next((r for r in rows("memories-tmaze") if r["model"] == in_maze), None)
-        pole = next(r for r in rows("memories-cartpole") if r["model"] == on_pole)
+        pole = next(r for r in rows("memories-cartpole") if model_of(r) == on_pole)
         proven, count = "", ""
         if maze is not None:
             proven = maze["proven of the last ten"] and each(maze["proven of the last ten"])
@@ -218,7 +223,7 @@ def _asynchronous() -> Iterable[Iterable[str]]:
 def _cartpole() -> Iterable[Iterable[str]]:
     for row in rows("memories-cartpole"):
         if row["best return"] is not None:
-            levels = row["model"].get("memory_levels")
+            levels = model_of(row).get("memory_levels")
             reached = each(row["steps to 350"], thousands)
             best = each(row["best return"], lambda value: f"{value:.0f}")
             yield f"ELMUR, memory_levels={levels}", reached, best

@@ -1,0 +1,71 @@
+"""What a benchmark saves can be repeated, read again, and put into the pages' tables."""
+
+import json
+import sys
+
+import docs_commands
+import pytest
+from docs_pages import ROOT
+
+RESULTS = ROOT / "docs" / "results"
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """Imports a benchmark by its name, as its siblings do."""
+    monkeypatch.syspath_prepend(docs_commands.BENCHMARKS)
+    return lambda name: __import__(name)
+
+
+def test_a_saved_result_can_be_repeated_and_read_again(benchmark, monkeypatch, tmp_path):
+    results = benchmark("results")
+    words = [str(ROOT / "tests" / "benchmarks" / "speed.py"), "step", "--save", "two words"]
+    monkeypatch.setattr(sys, "argv", words)
+    monkeypatch.setattr(results, "FOLDER", tmp_path)
+    rows = [
+        {"what": "a step", "ratio": 1.5, "seeds": [1, None]},
+        {"what": "gr\u00f6\u00dfe", "ratio": None},
+    ]
+    results.save("two words", rows)
+    record = json.loads((tmp_path / "two words.json").read_text(encoding="utf-8"))
+    assert record["rows"] == rows and record["name"] == "two words"
+    assert record["command"] == "python tests/benchmarks/speed.py step --save 'two words'"
+    docs_commands.check(record["command"])
+    assert record["machine"]["cores"] >= 1 and set(record["versions"]) >= {"python", "ray", "torch"}
+
+
+def test_without_a_name_nothing_is_saved(benchmark, monkeypatch, tmp_path):
+    results = benchmark("results")
+    monkeypatch.setattr(results, "FOLDER", tmp_path / "results")
+    results.save(None, [{"what": "a step"}])
+    assert not (tmp_path / "results").exists()
+
+
+def keys_of(name):
+    (row, *_) = json.loads((RESULTS / f"{name}.json").read_text())["rows"]
+    return set(row)
+
+
+def test_a_training_of_today_has_the_figures_of_the_tables(benchmark):
+    learning, curve = benchmark("learning"), [(4000.0 * i, 1.0, float(i)) for i in range(1, 7)]
+    played = {f"corridor_length {n}": 1.0 for n in ("100", "1,000", "10,000")}
+    figures = {"steps to 0.99": 20_000.0, "seconds to 0.99": 5.0, "lowest after 0.97": 1.0}
+    row = learning.summary("tmaze", "a policy", 24_000, {7: {**figures, **played, "curve": curve}})
+    assert keys_of("tmaze-real-values") <= set(row)
+    assert row["all right"] == {"100": 1, "1,000": 1, "10,000": 1}
+    row = learning.summary(
+        "cartpole", "ELMUR {}", 1, {7: {**learning.cartpole_row(curve), "curve": curve}}
+    )
+    assert keys_of("memories-cartpole") <= set(row)
+
+
+def test_a_certificate_of_today_has_the_figures_of_the_tables(benchmark):
+    certificates, curve = (
+        benchmark("certificates"),
+        [(4000.0 * i, 1.0, float(i)) for i in range(1, 7)],
+    )
+    verdicts = [{"verdict": "proven", "states": 13, "gap": 5.0}] * len(curve)
+    seeds = {7: certificates.row_of(curve, verdicts), 8: certificates.row_of(curve, verdicts)}
+    row = certificates.summary({}, 24_000, seeds)
+    assert keys_of("tmaze-proofs") | keys_of("corrected-proofs") <= set(row)
+    assert row["proven of the 20 after it"] == [5, 5] and row["memories"] == [13, 13]
