@@ -28,6 +28,11 @@ class ELMURConfig:
     d_ff: int = _option(128, "Hidden width of the feed-forward networks.", low=1)
     segment_length: int = _option(5, "Tokens L of a segment; a full one is written.", low=1)
     memory_slots: int = _option(2, "Memory embeddings M of each layer.", low=1)
+    attention_window: int | None = _option(
+        None,
+        "Tokens W that a token attends to, itself included, in whatever segment; None: its own.",
+        low=1,
+    )
     lru_blend: float = _option(
         0.8, "Share lambda of new content when a filled slot is written; 1 replaces.", 0.0, 1.0
     )
@@ -86,6 +91,11 @@ class ELMURConfig:
                 stacklevel=3,
             )
 
+    @property
+    def n_before(self) -> int:
+        """Tokens before a segment that its first token attends to."""
+        return 0 if self.attention_window is None else self.attention_window - 1
+
     @classmethod
     def from_dict(cls, options: Mapping[str, Any], ignored: Iterable[str] = ()) -> "ELMURConfig":
         """Makes a config from a mapping.
@@ -118,7 +128,7 @@ class ELMURConfig:
 
 def _check(option: dataclasses.Field, value: Any) -> None:
     """Raises a ValueError naming the field, the value and what is allowed."""
-    if option.name == "memory_levels" and value is None:
+    if option.default is None and value is None:
         return
     low, high = option.metadata["low"], option.metadata["high"]
     if isinstance(option.default, bool):
@@ -132,7 +142,7 @@ def _check(option: dataclasses.Field, value: Any) -> None:
         kind += f" >= {low}"
     if high is not None:
         kind += f" and <= {high}"
-    if option.name == "memory_levels":
+    if option.default is None:
         kind += ", or None"
     in_range = fits and (low is None or value >= low) and (high is None or value <= high)
     if not in_range:

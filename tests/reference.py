@@ -21,12 +21,14 @@ class Row:
         anchors: When each was last written, n x M integers, -1 if never.
         clock: Time steps seen.
         segment: Tokens of the unfinished segment.
+        context: What the last W - 1 tokens before it brought to each layer, n lists.
     """
 
     memory: list
     anchors: list
     clock: int
     segment: list
+    context: list
 
 
 class PlainELMUR:
@@ -42,11 +44,16 @@ class PlainELMUR:
     def row(self, state, b):
         """Row b of a model's state."""
         phase = int(state.clock[b]) % self.options.segment_length
+        begin, n_before = int(state.clock[b]) - phase, state.context.shape[2]
         return Row(
             memory=[[np.array(m, float) for m in layer] for layer in state.memory[b].tolist()],
             anchors=[list(layer) for layer in state.anchors[b].tolist()],
             clock=int(state.clock[b]),
             segment=[np.array(t, float) for t in state.segment[b, :phase].tolist()],
+            context=[
+                [np.array(t, float) for t in layer[max(0, n_before - begin) :].tolist()]
+                for layer in state.context[b]
+            ],
         )
 
     def run(self, tokens, row):
@@ -61,30 +68,35 @@ class PlainELMUR:
             ]
             for i in layers
         ]
-        segment, came_in, went_out = [], [[] for _ in layers], [[] for _ in layers]
-        position = row.clock - n_open
+        segment, went_out = [], [[] for _ in layers]
+        came_in = [list(before) for before in row.context]
+        position, context = row.clock - n_open, row.context
         outputs = []
         for token in [*row.segment, *(np.array(t, float) for t in tokens.tolist())]:
             segment.append(token)
             y = token
             for i in layers:
-                came_in[i].append(y)
-                y = self.token_track(i, came_in[i], position, memory[i], anchors[i])
+                name = f"layers.{i}.attend_residual.before"
+                came_in[i].append(self.norm(name, y) if options.norm_first else y)
+                y = self.token_track(i, y, came_in[i], position, memory[i], anchors[i])
                 went_out[i].append(y)
             outputs.append(self.norm("final_norm", y) if options.norm_first else y)
             position += 1
             if position % options.segment_length == 0:
                 for i in layers:
                     self.memory_track(i, went_out[i], position - 1, memory[i], anchors[i])
-                segment, came_in, went_out = [], [[] for _ in layers], [[] for _ in layers]
-        return outputs[n_open:], Row(memory, anchors, position, segment)
+                segment, went_out = [], [[] for _ in layers]
+                n_before = 0 if options.attention_window is None else options.attention_window - 1
+                came_in = [tokens[max(0, len(tokens) - n_before) :] for tokens in came_in]
+                context = came_in
+        return outputs[n_open:], Row(memory, anchors, position, segment, [list(c) for c in context])
 
-    def token_track(self, i, tokens, position, memory, anchors):
+    def token_track(self, i, token, tokens, position, memory, anchors):
         """Equations 1 to 3 for the newest of the open segment's tokens."""
         layer = f"layers.{i}"
         h = self.residual(
             f"{layer}.attend_residual",
-            tokens[-1],
+            token,
             lambda query: self.attend_to_segment(layer, query, tokens),
         )
         slots = [
@@ -130,11 +142,11 @@ class PlainELMUR:
 
     def attend_to_segment(self, layer, query, tokens):
         """Self-attention of the newest token: content and relative distance (Transformer-XL)."""
+        if self.options.attention_window is not None:
+            tokens = tokens[-self.options.attention_window :]
         d, size = self.options.d_model, self.options.d_model // self.options.n_heads
         name = f"{layer}.self_attention"
         weight = self[f"{name}.qkv.weight"]
-        if self.options.norm_first:
-            tokens = [self.norm(f"{layer}.attend_residual.norm", t) for t in tokens]
         merged = np.zeros(d)
         for head in range(self.options.n_heads):
             own = slice(head * size, (head + 1) * size)
@@ -175,8 +187,8 @@ class PlainELMUR:
     def residual(self, name, x, block):
         """Norm(x + block(x)), or x + block(Norm(x)) with `norm_first`."""
         if self.options.norm_first:
-            return x + block(self.norm(f"{name}.norm", x))
-        return self.norm(f"{name}.norm", x + block(x))
+            return x + block(self.norm(f"{name}.before", x))
+        return self.norm(f"{name}.after", x + block(x))
 
     def norm(self, name, x):
         """Layer normalisation."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from rllib_elmur.config import ELMURConfig
 from rllib_elmur.model.equations import ELMURLayer
+from rllib_elmur.model.fast.context import OwnSegment, Window
 from rllib_elmur.model.fast.live import LiveBatch
 from rllib_elmur.model.fast.positions import Positions
 from rllib_elmur.model.fast.sequence import run_sequence
@@ -31,17 +32,14 @@ class ELMUR(nn.Module):
         layers = nn.ModuleList(ELMURLayer(config) for _ in range(config.n_layers))
         self.layers = cast("Sequence[ELMURLayer]", layers)
         self.final_norm = nn.LayerNorm(config.d_model) if config.norm_first else nn.Identity()
-        self.positions = Positions(config.segment_length)
+        self.positions = Positions(config)
+        self.context = OwnSegment if config.attention_window is None else Window
         self.absorbed = Absorbed(self.layers, self.positions)
         self.register_load_state_dict_post_hook(_watch)  # it may have replaced the parameters
 
     def initial_state(self, batch_size: int = 1) -> State:
         """The state of `batch_size` episodes at their start."""
-        c = self.config
-        like = self.layers[0].initial_memory
-        return State.initial(
-            batch_size, c.n_layers, c.memory_slots, c.segment_length, c.d_model, like
-        )
+        return State.initial(batch_size, self.config, self.layers[0].initial_memory)
 
     def forward(
         self, x: Tensor, state: State, lengths: Tensor | None = None
@@ -65,7 +63,12 @@ class ELMUR(nn.Module):
 
     def memory_parameters(self) -> list[nn.Parameter]:
         """The parameters of the memory track: what a slot begins with and what is written."""
-        return [p for layer in self.layers for p in layer.memory_parameters()]
+        found = []
+        for layer in self.layers:
+            write = layer.tok2mem, layer.write_residual
+            parts = *write, layer.memory_ffn, layer.memory_ffn_residual, layer.memory_norm
+            found += [layer.initial_memory, *(p for part in parts for p in part.parameters())]
+        return found
 
     def _apply(self, fn: Any, recurse: bool = True) -> "ELMUR":
         """Moves or converts the parameters (`to`)."""

@@ -5,6 +5,9 @@ same from the same parameters in less time, for training and for acting; a test 
 states and gradients to this file. The numbers (1) to (7) are those of docs/model.md.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -25,18 +28,18 @@ class ELMURLayer(nn.Module):
     def __init__(self, config: ELMURConfig):
         super().__init__()
         d, heads, length = config.d_model, config.n_heads, config.segment_length
-        residual = PreNorm if config.norm_first else PostNorm
         self.segment_length, self.lru_blend = length, config.lru_blend
+        residual = partial(Residual, d, config.norm_first)
         # Token track.
-        self.self_attention = SegmentAttention(d, heads, length)
+        self.self_attention = SelfAttention(d, heads, config.attention_window or length)
         self.mem2tok = CrossAttention(d, heads)
         self.ffn = feed_forward(d, config.d_ff)
-        self.attend_residual, self.read_residual = residual(d), residual(d)
-        self.ffn_residual = residual(d)
+        self.attend_residual, self.read_residual = residual(), residual()
+        self.ffn_residual = residual()
         # Memory track.
         self.tok2mem = CrossAttention(d, heads)
         self.memory_ffn = feed_forward(d, config.d_ff)
-        self.write_residual, self.memory_ffn_residual = residual(d), residual(d)
+        self.write_residual, self.memory_ffn_residual = residual(), residual()
         self.memory_norm = nn.LayerNorm(d) if config.norm_first else nn.Identity()
         self.rounding = build_rounding(config)
         self.between_segments = Detach() if config.detach_memory else nn.Identity()
@@ -46,8 +49,8 @@ class ELMURLayer(nn.Module):
         self.initial_memory = nn.Parameter(initial, requires_grad=config.learned_memory)
 
     def forward(
-        self, x: Tensor, begin: Tensor, memory: Tensor, anchors: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, x: Tensor, begin: Tensor, memory: Tensor, anchors: Tensor, context: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Runs a segment; a complete one is written to memory.
 
         Args:
@@ -55,21 +58,26 @@ class ELMURLayer(nn.Module):
             begin: Time step of the first one, (B,) int64.
             memory: The slots as they were when the segment began, (B, M, d).
             anchors: Their anchors, (B, M) int64.
+            context: The last W - 1 tokens before the segment, as attention sees them,
+                (B, W - 1, d); (B, 0, d) without a window.
 
         Returns:
-            Outputs (B, T, d), and memory and anchors behind the segment.
+            Outputs (B, T, d), and memory, anchors and context behind a complete segment.
         """
         position = begin[:, None] + torch.arange(x.shape[1], device=x.device)  # (B, T)
         memory = torch.where(anchors[..., None] < 0, self.initial_memory, memory)
-        h = self.attend(x)
+        seen = torch.cat([context, self.attend_residual.before(x)], dim=1)  # (B, W - 1 + T, d)
+        h = self.attend(x, seen, begin)
         h = self.read(h, position, memory, anchors)
         if x.shape[1] == self.segment_length:
             memory, anchors = self.write(h, position, memory, anchors)
-        return h, memory, anchors
+            context = seen[:, seen.shape[1] - context.shape[1] :]
+        return h, memory, anchors, context
 
-    def attend(self, x: Tensor) -> Tensor:
-        """Tokens (B, T, d) attend to the tokens before them in the same segment."""
-        return self.attend_residual(x, self.self_attention)  # (1)
+    def attend(self, x: Tensor, seen: Tensor, begin: Tensor) -> Tensor:
+        """Tokens (B, T, d) attend to the tokens before them: of their segment, or the last W."""
+        n_missing = (seen.shape[1] - x.shape[1] - begin).clamp(min=0)  # before the episode, (B,)
+        return self.attend_residual(x, lambda q: self.self_attention(q, seen, n_missing))  # (1)
 
     def read(self, h: Tensor, position: Tensor, memory: Tensor, anchors: Tensor) -> Tensor:
         """mem2tok: tokens (B, T, d) at time steps `position` (B, T) read every slot (B, M, d)."""
@@ -94,15 +102,9 @@ class ELMURLayer(nn.Module):
         m = self.between_segments(self.rounding(m))  # (7)
         return memory.scatter(1, at_j, m), anchors.scatter(1, j, position[:, -1:])
 
-    def memory_parameters(self) -> list[nn.Parameter]:
-        """The parameters of the memory track alone."""
-        write = self.tok2mem, self.write_residual
-        parts = *write, self.memory_ffn, self.memory_ffn_residual, self.memory_norm
-        return [self.initial_memory, *(p for part in parts for p in part.parameters())]
 
-
-class SegmentAttention(nn.Module):
-    """Causal self-attention inside a segment, position by relative distance only.
+class SelfAttention(nn.Module):
+    """Causal self-attention, position by relative distance only.
 
     Transformer-XL (Dai et al. 2019, section 3.3) with a learned key r per head and distance: the
     logit of query i and key j is (q_i + u) k_j + (q_i + v) r_{i-j}.
@@ -110,39 +112,42 @@ class SegmentAttention(nn.Module):
     Args:
         d_model: Width d.
         n_heads: Number of heads H.
-        segment_length: Tokens L of a segment.
+        reach: How many tokens W a query sees, itself included.
     """
 
-    def __init__(self, d_model: int, n_heads: int, segment_length: int):
+    def __init__(self, d_model: int, n_heads: int, reach: int):
         super().__init__()
-        self.n_heads = n_heads
+        self.n_heads, self.reach = n_heads, reach
         head = d_model // n_heads
         self.qkv = nn.Linear(d_model, 3 * d_model, bias=False)
         self.out = nn.Linear(d_model, d_model, bias=False)
         self.content_bias = nn.Parameter(torch.zeros(n_heads, 1, head))  # u
         self.position_bias = nn.Parameter(torch.zeros(n_heads, 1, head))  # v
-        self.distance_keys = nn.Parameter(0.02 * torch.randn(n_heads, segment_length, head))  # r
+        self.distance_keys = nn.Parameter(0.02 * torch.randn(n_heads, reach, head))  # r
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Mixes the first T tokens of a segment, (B, T, d)."""
-        q, k, v = (by_head(part, self.n_heads) for part in self.qkv(x).chunk(3, dim=-1))
-        token = torch.arange(x.shape[1], device=x.device)
-        distance = token[:, None] - token  # of query and key, (T, T)
-        r = self.distance_keys[:, distance.clamp(min=0)]  # (H, T, T, d/H)
-        content = (q + self.content_bias) @ k.mT  # (B, H, T, T)
-        place = (r @ (q + self.position_bias)[..., None]).squeeze(-1)  # (B, H, T, T)
-        logits = (content + place) / q.shape[-1] ** 0.5
-        weights = logits.masked_fill(distance < 0, -torch.inf).softmax(dim=-1)
-        return self.out(side_by_side(weights @ v))
+    def forward(self, x: Tensor, seen: Tensor, n_missing: Tensor) -> Tensor:
+        """Mixes tokens for each of the last T of them.
+
+        Args:
+            x: These T tokens, (B, T, d).
+            seen: All K tokens, the same T at the end, (B, K, d).
+            n_missing: How many of the first are none, (B,).
+        """
+        w_q, w_k, w_v = self.qkv.weight.chunk(3)
+        parts = x @ w_q.T, seen @ w_k.T, seen @ w_v.T
+        q, k, v = (by_head(part, self.n_heads) for part in parts)  # (B, H, T or K, d/H)
+        token = torch.arange(seen.shape[1], device=x.device)  # (K,)
+        distance = token[-x.shape[1] :, None] - token  # of query and key, (T, K)
+        r = self.distance_keys[:, distance.clamp(0, self.reach - 1)]  # (H, T, K, d/H)
+        content = (q + self.content_bias) @ k.mT  # (B, H, T, K)
+        place = (r @ (q + self.position_bias)[..., None]).squeeze(-1)  # (B, H, T, K)
+        hidden = (distance < 0) | (distance >= self.reach) | (token < n_missing[:, None, None])
+        logits = ((content + place) / q.shape[-1] ** 0.5).masked_fill(hidden[:, None], -torch.inf)
+        return self.out(side_by_side(logits.softmax(dim=-1) @ v))
 
 
 class CrossAttention(nn.Module):
-    """Attention from one track to the other.
-
-    Args:
-        d_model: Width d.
-        n_heads: Number of heads H.
-    """
+    """Attention of queries of one track to the other, width d and H heads."""
 
     def __init__(self, d_model: int, n_heads: int):
         super().__init__()
@@ -199,21 +204,14 @@ def feed_forward(d_model: int, d_ff: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(d_model, d_ff), nn.ReLU(), nn.Linear(d_ff, d_model, bias=False))
 
 
-class PostNorm(nn.Module):
-    """Norm(x + block(x)): the paper's residual form, and the default."""
+class Residual(nn.Module):
+    """After(x + block(Before(x))); the norm is After in the paper, Before with `norm_first`."""
 
-    def __init__(self, d_model: int):
+    def __init__(self, d_model: int, norm_first: bool):
         super().__init__()
-        self.norm = nn.LayerNorm(d_model)
+        norm, none = nn.LayerNorm(d_model), nn.Identity()
+        self.before, self.after = (norm, none) if norm_first else (none, norm)
 
-    def forward(self, x: Tensor, block) -> Tensor:
+    def forward(self, x: Tensor, block: Callable[[Tensor], Tensor]) -> Tensor:
         """Applies `block` to x (..., d)."""
-        return self.norm(x + block(x))
-
-
-class PreNorm(PostNorm):
-    """x + block(Norm(x)): the form of `norm_first`."""
-
-    def forward(self, x: Tensor, block) -> Tensor:
-        """Applies `block` to the normalised x (..., d)."""
-        return x + block(self.norm(x))
+        return self.after(x + block(self.before(x)))

@@ -29,22 +29,25 @@ class Snapshots:
     after: bytes | None = None
 
 
-def state_from(batch: dict[str, Any]) -> State:
-    """The state in a batch's STATE_IN column.
+def state_from(batch: dict[str, Any], elmur: ELMUR) -> State:
+    """The state of a model in a batch's STATE_IN column.
 
     Raises:
-        ValueError: If the column is missing or not ELMUR's.
+        ValueError: If the column is missing or not that of such a model.
     """
-    columns = batch.get(Columns.STATE_IN)
-    if not isinstance(columns, dict) or set(columns) != set(State._fields):
+    columns, names = batch.get(Columns.STATE_IN), list(State._fields)
+    if not elmur.config.n_before:
+        names.remove("context")
+    if not isinstance(columns, dict) or set(columns) != set(names):
         found = sorted(columns) if isinstance(columns, dict) else columns
         raise ValueError(
-            f"batch['{Columns.STATE_IN}']={found}: must hold {', '.join(State._fields)} with a "
+            f"batch['{Columns.STATE_IN}']={found}: must hold {', '.join(names)} with a "
             "batch axis; an episode starts from `module.get_initial_state()`."
         )
     # RLlib narrows integers on their way; positions are counted in 64 bits.
     integers = {name: columns[name].long() for name in ("anchors", "clock")}
-    return State(**{**columns, **integers})
+    nothing = {"context": columns["memory"][:, :, :0]}  # (B, n, 0, d)
+    return State(**{**nothing, **columns, **integers})
 
 
 def lengths_from(batch: dict[str, Any]) -> Tensor | None:
@@ -54,8 +57,8 @@ def lengths_from(batch: dict[str, Any]) -> Tensor | None:
 
 
 def state_column(state: State) -> dict[str, Tensor]:
-    """The state as RLlib stores it: a dict of tensors."""
-    return state._asdict()
+    """The state as RLlib stores it: a dict of tensors, of which RLlib can store no empty one."""
+    return {name: part for name, part in state._asdict().items() if part.numel()}
 
 
 def _memory_type(elmur: ELMUR) -> np.dtype:
@@ -69,10 +72,14 @@ def pack_rows(state: State, elmur: ELMUR) -> list[bytes]:
     anchors = state.anchors.numpy(force=True)
     memory = state.memory.numpy(force=True).astype(_memory_type(elmur))
     segment = state.segment.numpy(force=True).astype(np.float32)
+    context = state.context.numpy(force=True).astype(np.float32)
     phase = clock % segment.shape[1]
+    known = np.minimum(clock - phase, context.shape[2])  # tokens of the context since the start
     return [
-        b"".join(part.tobytes() for part in (c, a, m, s[:p]))
-        for c, a, m, s, p in zip(clock, anchors, memory, segment, phase, strict=True)
+        b"".join(part.tobytes() for part in (c, a, m, x[:, x.shape[1] - k :], s[:p]))
+        for c, a, m, x, k, s, p in zip(
+            clock, anchors, memory, context, known, segment, phase, strict=True
+        )
     ]
 
 
@@ -81,9 +88,9 @@ def unpack_rows(snapshots: list[bytes | None], elmur: ELMUR) -> dict[str, np.nda
     like = elmur.initial_state()
     columns = {
         name: np.repeat(value.numpy(force=True), len(snapshots), axis=0)
-        for name, value in like._asdict().items()
+        for name, value in state_column(like).items()
     }
-    n_anchors = like.anchors.numel()
+    n_anchors, (n_layers, n_before) = like.anchors.numel(), like.context.shape[1:3]
     memory_type = _memory_type(elmur)
     memory_end = 8 + 8 * n_anchors + like.memory.numel() * memory_type.itemsize
     for row, snapshot in enumerate(snapshots):
@@ -93,6 +100,12 @@ def unpack_rows(snapshots: list[bytes | None], elmur: ELMUR) -> dict[str, np.nda
         memory = np.frombuffer(snapshot[8 + 8 * n_anchors : memory_end], memory_type)
         tokens = np.frombuffer(snapshot[memory_end:], np.float32)
         tokens = tokens.reshape(-1, like.segment.shape[-1])
+        clock = int(integers[0])
+        known = min(clock - clock % like.segment.shape[1], n_before)
+        if known:
+            context = tokens[: n_layers * known].reshape(n_layers, known, -1)
+            columns["context"][row, :, n_before - known :] = context
+        tokens = tokens[n_layers * known :]
         columns["clock"][row] = integers[0]
         columns["anchors"][row] = integers[1:].reshape(like.anchors.shape[1:])
         columns["memory"][row] = memory.reshape(like.memory.shape[1:])

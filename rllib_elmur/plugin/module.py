@@ -122,7 +122,9 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI, Targ
         if LIVE_BATCH in batch:
             features = self.network.step(batch[Columns.OBS], batch[LIVE_BATCH])
         else:
-            features, state = self.network(batch[Columns.OBS], state_from(batch))
+            features, state = self.network(
+                batch[Columns.OBS], state_from(batch, self.network.elmur)
+            )
             outputs[Columns.STATE_OUT] = state_column(state)
         _require_finite(features, batch[Columns.OBS], self._environment)
         outputs[Columns.ACTION_DIST_INPUTS] = self.network.pi(features)
@@ -160,11 +162,15 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI, Targ
         """Training rows (B, T, ...) by the target network, without gradient."""
         target = self.target_network
         with torch.no_grad():
-            features, _ = target(batch[Columns.OBS], state_from(batch), lengths_from(batch))
+            features, _ = target(
+                batch[Columns.OBS], state_from(batch, self.network.elmur), lengths_from(batch)
+            )
             return {TARGET_NETWORK_ACTION_DIST_INPUTS: target.pi(features)}
 
     def _features(self, batch: dict[str, Any]) -> tuple[Tensor, State]:
-        features, state = self.network(batch[Columns.OBS], state_from(batch), lengths_from(batch))
+        features, state = self.network(
+            batch[Columns.OBS], state_from(batch, self.network.elmur), lengths_from(batch)
+        )
         # Not left to the loss: RLlib would go on with gradients of zero.
         _require_finite(features, batch[Columns.OBS], self._environment)
         return features, state

@@ -110,10 +110,17 @@ def require_finite(module: Any, env: gym.Env) -> tuple[PolicyNetwork, FiniteTask
         raise UserError(
             f"cannot be certified: {type(module).__name__} is not ELMUR, and has no rounded memory."
         )
-    if module.network.elmur.config.memory_levels is None:
+    options = module.network.elmur.config
+    if options.memory_levels is None:
         raise UserError(
             "cannot be certified: memory_levels=None leaves memory real-valued. Train with "
             "memory_levels >= 2: a rounded memory has finitely many states."
+        )
+    if options.attention_window is not None:
+        raise UserError(
+            f"cannot be certified: attention_window={options.attention_window} lets tokens attend "
+            "beyond their segment, which the search does not cover. Train with "
+            "attention_window=None."
         )
     task = finite_task_of(env)
     require_spaces(module, env.observation_space, env.action_space)

@@ -22,6 +22,7 @@ sizes = st.fixed_dictionaries(
         "segment_length": st.integers(1, 12),
         "norm_first": st.booleans(),
         "lru_blend": st.sampled_from([0.0, 0.3, 0.8, 1.0]),
+        "attention_window": st.none() | st.integers(1, 16),
     }
 )
 
@@ -82,9 +83,16 @@ def state_at(model, clocks, seed=0):
             for j, end in zip(slots[:n_written], ends, strict=False):
                 anchors[b, i, j] = (end + 1) * c.segment_length - 1
                 memory[b, i, j] = content(c, generator)
+    context = state.context.double()
+    for b, clock in enumerate(clocks):
+        n_before = min(c.n_before, clock - clock % c.segment_length)
+        shape = c.n_layers, n_before, c.d_model
+        context[b, :, c.n_before - n_before :] = torch.randn(
+            shape, generator=generator, dtype=torch.float64
+        )
     dtype = dtype_of(model)
     clock = torch.tensor(clocks, dtype=torch.int64)
-    return State(memory.to(dtype), anchors, clock, segment.to(dtype))
+    return State(memory.to(dtype), anchors, clock, segment.to(dtype), context.to(dtype))
 
 
 def filled_state(model, n_rows=2, seed=0):
@@ -156,7 +164,10 @@ def state_deviation(state, other):
     assert state.clock.dtype == state.anchors.dtype == torch.int64
     assert torch.equal(state.clock, other.clock)
     assert torch.equal(state.anchors, other.anchors)
-    return max(deviation(state.memory, other.memory), deviation(state.segment, other.segment))
+    return max(
+        deviation(getattr(state, name), getattr(other, name))
+        for name in ("memory", "segment", "context")
+    )
 
 
 def deviation(x, y):

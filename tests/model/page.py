@@ -16,6 +16,7 @@ def run_page(model, x, state, lengths=None):
     ]
     slots = [list(layer) for layer in state.memory.unbind(1)]  # n x B of (M, d)
     anchors = [list(layer) for layer in state.anchors.unbind(1)]  # n x B of (M,)
+    context = [list(layer) for layer in state.context.unbind(1)]  # n x B of (W - 1, d)
     outputs = [[] for _ in rows]
     for s in range(max(map(len, rows))):
         for size in range(1, c.segment_length + 1):
@@ -26,12 +27,11 @@ def run_page(model, x, state, lengths=None):
             y = torch.stack([rows[b][s] for b in these])
             begin = torch.tensor([state.clock[b] - phase[b] + s * c.segment_length for b in these])
             for i, layer in enumerate(model.layers):
-                memory = torch.stack([slots[i][b] for b in these])
-                y, memory, written = layer(
-                    y, begin, memory, torch.stack([anchors[i][b] for b in these])
-                )
-                for b, m, p in zip(these, memory, written, strict=True):
-                    slots[i][b], anchors[i][b] = m, p
+                kept = slots[i], anchors[i], context[i]
+                y, *after = layer(y, begin, *(torch.stack([k[b] for b in these]) for k in kept))
+                for part, new in zip(kept, after, strict=True):
+                    for b, value in zip(these, new, strict=True):
+                        part[b] = value
             for b, row in zip(these, model.final_norm(y), strict=True):
                 outputs[b].append(row)
     segment = torch.zeros_like(state.segment)
@@ -44,4 +44,5 @@ def run_page(model, x, state, lengths=None):
     for b, row in enumerate(outputs):
         y[b, : lengths[b]] = torch.cat(row)[phase[b] :]
     clock = state.clock + torch.tensor(lengths)
-    return y, State(memory.masked_fill((p < 0)[..., None], 0.0), p, clock, segment)
+    before = torch.stack([torch.stack(layer) for layer in context], dim=1)
+    return y, State(memory.masked_fill((p < 0)[..., None], 0.0), p, clock, segment, before)

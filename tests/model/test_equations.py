@@ -79,16 +79,20 @@ def test_acting_computes_what_the_equations_say(options, seed, clocks, n_tokens,
 
 
 def test_a_segment_that_is_not_complete_is_not_written():
-    model = build(n_layers=1, memory_slots=2, segment_length=4)
+    model = build(n_layers=1, memory_slots=2, segment_length=4, attention_window=3)
     layer, state = model.layers[0], state_at(model, [8, 12])
-    memory, anchors = state.memory[:, 0], state.anchors[:, 0]
+    memory, anchors, context = (part[:, 0] for part in (state.memory, state.anchors, state.context))
     for size in (1, 3):
-        h, same, kept = layer(tokens(model, 2, size), state.clock, memory, anchors)
+        x = tokens(model, 2, size)
+        h, same, kept, before = layer(x, state.clock, memory, anchors, context)
         assert h.shape == (2, size, model.config.d_model)
         filled = anchors >= 0
         assert torch.equal(same[filled], memory[filled]) and torch.equal(kept, anchors)
-    _, _, moved = layer(tokens(model, 2, 4), state.clock, memory, anchors)
+        assert torch.equal(before, context)
+    x = tokens(model, 2, 4)
+    _, _, moved, behind = layer(x, state.clock, memory, anchors, context)
     assert (moved != anchors).sum(1).tolist() == [1, 1]
+    assert torch.equal(behind, x[:, 2:])
 
 
 @pytest.mark.parametrize("change", ["qkv", "distance_keys", "content_bias", "mem2tok", "tok2mem"])

@@ -170,12 +170,12 @@ def test_lambda_one_keeps_nothing_of_the_old_content_but_through_its_query(sched
     model = build(seed, **{**options, "lru_blend": 1.0, "norm_first": False})
     with torch.no_grad():
         for layer in model.layers:  # a write that cannot see the slot: its residual norm is cut
-            layer.write_residual.norm.weight.zero_()
+            layer.write_residual.after.weight.zero_()
     state = filled_state(model, seed=seed)
     x = tokens(model, 2, options["segment_length"], seed=seed)
     _, after = run(schedule, model, x, state)
     for i, layer in enumerate(model.layers):
-        u = layer.write_residual.norm.bias.detach()
+        u = layer.write_residual.after.bias.detach()
         u = layer.memory_ffn_residual(u, layer.memory_ffn).detach()
         for b in range(2):
             (j,) = (after.anchors[b, i] != state.anchors[b, i]).nonzero()[:, 0].tolist()

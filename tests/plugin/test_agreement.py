@@ -15,10 +15,16 @@ from rllib_elmur.plugin.columns import state_column
 
 @pytest.mark.parametrize("batch_mode", ["truncate_episodes", "complete_episodes"])
 @pytest.mark.parametrize("memory_levels", [None, 2])
+@pytest.mark.parametrize("attention_window", [None, 5])
 def test_logits_recomputed_by_the_learner_are_those_of_the_rollout(
-    batch_mode: str, memory_levels: int | None, capsys: pytest.CaptureFixture
+    batch_mode: str,
+    memory_levels: int | None,
+    attention_window: int | None,
+    capsys: pytest.CaptureFixture,
 ) -> None:
-    algo, fragments, batch = sampled_batch(batch_mode, memory_levels=memory_levels)
+    algo, fragments, batch = sampled_batch(
+        batch_mode, memory_levels=memory_levels, attention_window=attention_window
+    )
     logits = learner_module(algo).forward_train(batch)[Columns.ACTION_DIST_INPUTS]
     error = (logits - batch[Columns.ACTION_DIST_INPUTS]).abs().amax(-1)
     error[~batch[Columns.LOSS_MASK]] = 0
@@ -27,7 +33,8 @@ def test_logits_recomputed_by_the_learner_are_those_of_the_rollout(
     worst = chunk[~flipped].max().item()
     with capsys.disabled():
         print(
-            f"\n{batch_mode}, memory_levels={memory_levels}: worst logit error {worst:.1e} on "
+            f"\n{batch_mode}, memory_levels={memory_levels}, "
+            f"attention_window={attention_window}: worst logit error {worst:.1e} on "
             f"{int(batch[Columns.LOSS_MASK].sum())} steps of {len(fragments)} fragments; "
             f"{int(flipped.sum())} of {len(chunk)} chunks flipped"
         )
@@ -37,8 +44,11 @@ def test_logits_recomputed_by_the_learner_are_those_of_the_rollout(
     algo.stop()
 
 
-def test_an_episode_cut_into_fragments_gives_the_values_of_one_that_is_run_through() -> None:
-    algo, fragments, batch = sampled_batch()
+@pytest.mark.parametrize("attention_window", [None, 7])
+def test_an_episode_cut_into_fragments_gives_the_values_of_one_that_is_run_through(
+    attention_window: int | None,
+) -> None:
+    algo, fragments, batch = sampled_batch(attention_window=attention_window)
     module = learner_module(algo)
     max_seq_len = module.model_config["max_seq_len"]
     # The data hold what the test is about.

@@ -24,6 +24,7 @@ from rllib_elmur.plugin.columns import SNAPSHOTS
         {"memory_levels": 2},
         {"memory_levels": 5, "n_layers": 1, "max_seq_len": 6},
         {"segment_length": 4, "max_seq_len": 9, "memory_slots": 3},
+        {"segment_length": 2, "max_seq_len": 5, "attention_window": 6},
     ],
     ids=str,
 )

@@ -60,6 +60,17 @@ def test_a_real_valued_memory_cannot_be_certified():
         certify_module(torch.nn.Identity(), env)
 
 
+def test_attention_beyond_a_segment_cannot_be_certified():
+    env = gymnasium.make("rllib_elmur/TMazePassive-v0")
+    module = rllib_elmur.ELMURTorchRLModule(
+        observation_space=env.observation_space,
+        action_space=env.action_space,
+        model_config={"memory_levels": 2, "attention_window": 8},
+    )
+    with pytest.raises(UserError, match=r"attention_window=8 .* Train with attention_window=None"):
+        certify_module(module, env)
+
+
 def test_a_training_that_is_to_end_with_a_proof_needs_a_rounded_memory(rllib, tmp_path):
     file = tmp_path / "small.yaml"
     file.write_text(SMALL)

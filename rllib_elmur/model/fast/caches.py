@@ -10,6 +10,7 @@ from rllib_elmur.model.fast import layer as fast
 from rllib_elmur.model.fast.ops import stack
 from rllib_elmur.model.fast.positions import PositionWeights
 from rllib_elmur.model.fast.weights import LayerWeights, WriteWeights
+from rllib_elmur.model.state import State
 
 if TYPE_CHECKING:
     from rllib_elmur.model.elmur import ELMUR
@@ -48,7 +49,7 @@ class StepWeights(NamedTuple):
         return cls(
             layers,
             write,
-            [elmur.positions.of_ring(weights.attend.position) for weights in layers],
+            [elmur.positions.for_ring(weights.attend.position) for weights in layers],
             tables,
             np.arange(n_layers) * (len(tables) // n_layers),
             initial[:, None],
@@ -57,14 +58,14 @@ class StepWeights(NamedTuple):
 
 
 class Ring(NamedTuple):
-    """The last L tokens of each row; where each lies depends on the runner's step alone.
+    """The last tokens of each row; where each lies depends on the runner's step alone.
 
     Making views anew in each step would cost as much as writing; so those of places are kept.
 
     Attributes:
-        tokens: What the model got, (B, L, d).
-        context: What the tokens of each layer attend to, (n, B, L, d).
-        outputs: What each layer made of them, (n, B, L, d).
+        tokens: The last L that the model got, (B, L, d).
+        context: What the tokens of each layer attend to, (n, B, K = W - 1 + L, d).
+        outputs: What each layer made of the last L, (n, B, L, d).
         context_at: Views of `context` by layer and place, (B, d) each.
         outputs_at: The same of `outputs`.
     """
@@ -76,9 +77,17 @@ class Ring(NamedTuple):
     outputs_at: list[tuple[Tensor, ...]]
 
     @classmethod
-    def of(cls, tokens: Tensor, n_layers: int) -> "Ring":
-        """A ring of the open segments' tokens, (B, L, d)."""
-        context, outputs = tokens.new_zeros(2, n_layers, *tokens.shape)
+    def of(cls, state: State) -> "Ring":
+        """A ring whose next token goes to place 0, without what layers make of the open tokens."""
+        (n_rows, length, d), (n_layers, n_before) = state.segment.shape, state.context.shape[1:3]
+        row = torch.arange(n_rows, device=state.clock.device)[:, None]
+        phase = (state.clock % length)[:, None]
+        age = -torch.arange(length, device=row.device) % length
+        tokens = state.segment[row, phase - age]
+        context = tokens.new_zeros(n_layers, n_rows, n_before + length, d)
+        before = torch.arange(-n_before, 0, device=row.device) - phase  # (B, W - 1)
+        context[:, row, before % (n_before + length)] = state.context.transpose(0, 1)
+        outputs = tokens.new_zeros(n_layers, *tokens.shape)
         views = ([layer.unbind(1) for layer in part] for part in (context, outputs))
         return cls(tokens, context, outputs, *views)
 

@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 
 class LiveBatch:
-    """A batch of running episodes, advanced in place in O(L + M) a step and without gradient.
+    """A batch of running episodes, advanced in place in O(W + L + M) a step and without gradient.
 
-    Of the open segment it keeps each layer's tokens and outputs, of the memory its keys and values;
-    so a step computes its own token alone, and only rows that finish a segment write. All rows put
-    step t into place t mod L of a ring, wherever they stand in their segments: distances from the
-    newest token are then the same for all, and only how far a row may look back differs.
+    It keeps what each layer's tokens attend to, of the open segment the outputs, and of the memory
+    the keys and values; so a step computes its own token alone, and only rows that finish a segment
+    write. All rows put step t into place t mod K of a ring, wherever they stand in their segments:
+    distances from the newest token are then the same for all, and only how far a row looks back
+    differs.
 
     What is derived from weights is derived again when these have changed (`Absorbed.version`),
     between any two steps.
@@ -44,12 +45,10 @@ class LiveBatch:
         # The integers that steer are the host's: no step waits for a device to tell them.
         self.clock = state.clock.numpy(force=True).copy()
         self._anchors = state.anchors.transpose(0, 1).numpy(force=True).copy()  # (n, B, M)
-        # How old a ring's entries are, by place of the newest, (L, L).
-        self._age = elmur.positions.age.numpy(force=True)
-        self._place = 0
-        rows, phase = np.arange(len(self.clock))[:, None], (self.clock % self._length)[:, None]
-        open_tokens = state.segment[self._index(rows), self._index(phase - self._age[0])]
-        self._ring = Ring.of(open_tokens, elmur.config.n_layers)
+        token = np.arange(self._length)
+        self._age = (token[:, None] - token) % self._length  # of a ring's entries, by the newest's
+        self._now = 0  # steps of this batch: the place of the next token
+        self._ring = Ring.of(state)
         # What the last step's writes replaced: slots, their anchors, their contents.
         self._overwritten: tuple[np.ndarray, np.ndarray, Tensor] | None = None
         self._derive(state.memory.transpose(0, 1))
@@ -59,13 +58,13 @@ class LiveBatch:
         """Advances every row by a token, (B, d); returns the outputs, (B, d), inference tensors."""
         self._refresh()
         self._overwritten = None
-        self._ring.tokens[:, self._place] = x
-        y = self._run_token(x, self._place, self.clock)
+        self._ring.tokens[:, self._now % self._length] = x
+        y = self._run_token(x, self._now, self.clock)
         self.clock += 1
         finished = (self.clock % self._length == 0).nonzero()[0]
         if len(finished):
             self._write(finished)
-        self._place = (self._place + 1) % self._length
+        self._now += 1
         return self.elmur.final_norm(y)
 
     @torch.inference_mode()
@@ -81,7 +80,7 @@ class LiveBatch:
 
     def state(self, rows: Sequence[int]) -> State:
         """The state of some rows, in tensors of its own."""
-        return self._extract(rows, self.clock, self._place, self._anchors, self._slots.contents)
+        return self._extract(rows, self.clock, self._now, self._anchors, self._slots.contents)
 
     @torch.inference_mode(False)
     def state_before(self, rows: Sequence[int]) -> State:
@@ -92,14 +91,13 @@ class LiveBatch:
             anchors, memory = anchors.copy(), memory.clone()
             anchors.reshape(-1)[slot] = old_anchors
             memory.index_copy_(0, self._index(slot), old_memory)
-        place = (self._place - 1) % self._length
-        return self._extract(rows, self.clock - 1, place, anchors, memory)
+        return self._extract(rows, self.clock - 1, self._now - 1, anchors, memory)
 
     def _extract(
         self,
         rows: Sequence[int],
         clock: np.ndarray,
-        place: int,
+        now: int,
         anchors: np.ndarray,
         memory: Tensor,
     ) -> State:
@@ -107,27 +105,39 @@ class LiveBatch:
         phase, token = (clock % self._length)[:, None], np.arange(self._length)
         anchors = anchors[:, rows].swapaxes(0, 1)
         empty = self._index(anchors < 0)[..., None]
-        places = self._index((place - phase + token) % self._length)
+        places = self._index((now - phase + token) % self._length)
         segment = self._ring.tokens[index[:, None], places]
+        before = (
+            np.arange(-self.elmur.config.n_before, 0) - phase
+        )  # from the next token, (R, W - 1)
+        places = self._index((now + before) % self._ring.context.shape[2])
+        context = self._ring.context[:, index[:, None], places].transpose(0, 1)
+        missing = self._index(clock[:, None] + before < 0)[:, None, :, None]
         memory = memory.unflatten(0, self._anchors.shape)[:, index].transpose(0, 1)
         return State(
             memory=memory.masked_fill(empty, 0.0),
             anchors=self._index(anchors.copy()),
             clock=self._index(clock),
             segment=segment.masked_fill(self._index(token >= phase)[..., None], 0.0),
+            context=context.masked_fill(missing, 0.0),
         )
 
-    def _run_token(self, x: Tensor, place: int, clock: np.ndarray) -> Tensor:
-        """Attend and read for one token a row, (B, d), which lies at `place` of the ring."""
-        phase, w, ring = self._index(clock % self._length), self._weights, self._ring
+    def _run_token(
+        self, x: Tensor, now: int, clock: np.ndarray, rows: Tensor | None = None
+    ) -> Tensor:
+        """Attend and read for the token (B, d) of step `now`; of `rows` (B, 1) alone, if given."""
+        w, ring = self._weights, self._ring
+        size, place = ring.context.shape[2], now % self._length
+        back = self._index(self.elmur.context.look_back(clock, self.elmur.config))
         distance, tables = clock[:, None] - self._anchors, w.table_begins[:, None, None]
         bias = self._bias(distance, self._anchors < 0, tables)[..., None]  # (n, B, M, H, T = 1)
         y, positions = x, self.elmur.positions
         for i, (weights, ring_weights) in enumerate(zip(w.layers, w.ring, strict=True)):
             token = norm(y, weights.attend.residual.before)
-            ring.context_at[i][place].copy_(token)
-            position = positions.of_newest(token, phase, ring_weights[place])  # (B, L H)
-            position = position.view(len(token), self._length, -1)
+            seen = ring.context_at[i][now % size]
+            seen.copy_(token if rows is None else torch.where(rows, token, seen))
+            position = positions.of_newest(token, back, ring_weights[now % size])  # (B, K H)
+            position = position.view(len(token), size, -1)
             h = fast.attend(y, token, ring.context[i], position, weights.attend)
             y = fast.read(h, self._slots.read[i], bias[i], weights.read)
             ring.outputs_at[i][place].copy_(y)
@@ -141,7 +151,7 @@ class LiveBatch:
         slot = rows * n_slots + oldest
         anchor = self._anchors.reshape(-1)[slot]
         last = np.concatenate([self.clock[finished] - 1] * n_layers)
-        position = last[:, None] - self._age[self._place]
+        position = last[:, None] - self._age[self._now % self._length]
         empty, w = (anchor < 0)[:, None], self._weights
         tables = w.table_begins.repeat(len(finished))[:, None]
         bias = self._bias(anchor[:, None] - position, empty, tables)  # (n R, L, H)
@@ -171,13 +181,12 @@ class LiveBatch:
         self._weights = w = StepWeights.of(self.elmur)
         empty = self._index(self._anchors < 0)[..., None]
         self._slots = SlotCache.of(torch.where(empty, w.initial, memory), w)
-        # The open tokens run again. Rows that hold fewer of them fill places that their coming
-        # tokens will overwrite.
+        # The open tokens run again, in rows that hold so many of them.
         phase = self.clock % self._length
         for age in range(int(phase.max()), 0, -1):
-            place = (self._place - age) % self._length
+            token = self._ring.tokens[:, (self._now - age) % self._length]
             clock = np.maximum(self.clock - age, self.clock - phase)
-            self._run_token(self._ring.tokens[:, place], place, clock)
+            self._run_token(token, self._now - age, clock, self._index(phase >= age)[:, None])
 
     def _index(self, integers: Sequence[int] | np.ndarray) -> Tensor:
         """Integers or flags of the host on the device."""

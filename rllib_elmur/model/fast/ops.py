@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class Norm(NamedTuple):
@@ -18,11 +18,6 @@ class Norm(NamedTuple):
 
     scale: Tensor
     shift: Tensor
-
-    @classmethod
-    def of(cls, module: nn.LayerNorm) -> "Norm":
-        """The weights of a module."""
-        return cls(module.weight, module.bias)
 
 
 class Residual(NamedTuple):

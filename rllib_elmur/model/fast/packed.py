@@ -84,12 +84,16 @@ class Packing(NamedTuple):
         first = torch.tensor([0, *map(len, entries)], device=index.device).cumsum(0)
         return torch.cat(entries)[first[index] + self.rank[:, None]]
 
+    def locate(self, rank: Tensor, place: Tensor, segment_length: int) -> Tensor:
+        """Where the tokens at `place` (R, P) of the rows of some rank (R,) lie in (N L, d)."""
+        first = torch.tensor([0, *self.active[:-1]], device=place.device).cumsum(0)
+        segment = (place // segment_length).clamp(0, len(self.active) - 1)
+        return (first[segment] + rank[:, None]) * segment_length + place % segment_length
+
     def _at(self, packed: Tensor, place: Tensor) -> Tensor:
         """What lies at `place` (B, P) of each row, (B, P, d); zero where the row has no token."""
         n_packed, segment_length, d = packed.shape
-        first = torch.tensor([0, *self.active[:-1]], device=place.device).cumsum(0)
-        segment = (place // segment_length).clamp(max=len(self.active) - 1)
-        index = (first[segment] + self.rank[:, None]) * segment_length + place % segment_length
+        index = self.locate(self.rank, place, segment_length)
         # One token more, of zeros, for what no row has.
         index = torch.where(place < self.filled[:, None], index, n_packed * segment_length)
         tokens = nn.functional.pad(packed.flatten(0, 1), (0, 0, 0, 1))

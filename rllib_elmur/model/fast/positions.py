@@ -1,7 +1,7 @@
 """The position logits of self-attention, (q + v) r of equation 1, for every way of running tokens.
 
-The key r depends on the distance of query and key alone, so for a query at a given place of its
-segment the logits at all L places are one product with a matrix of that place.
+The key r depends on the distance of query and key alone. So for a query at a known place among its
+keys the logits at all of them are one product with a matrix of that place.
 """
 
 from typing import NamedTuple
@@ -9,18 +9,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rllib_elmur.model.equations import SegmentAttention
+from rllib_elmur.config import ELMURConfig
+from rllib_elmur.model.equations import SelfAttention
 
 
 class PositionWeights(NamedTuple):
-    """Logits of a query at all keys, by the query's place in the segment.
+    """From a query to its logits: an affine map.
 
-    The key at place k is (q - k) mod L steps before the query at place q: so it is in a segment up
-    to q, and in a ring of the last L tokens, of which q is the newest.
-
-    Attributes:
-        weight: (places of the query L, d, places of the key L * heads H).
-        bias: (L, 1, L H).
+    As absorbed, by head and distance: weight (H, W, d), bias (H, W, 1). Arranged for queries at P
+    places among K keys: weight (P, d, K H), bias (P, 1, K H), minus infinity where a key is not
+    seen from a place.
     """
 
     weight: Tensor
@@ -28,23 +26,24 @@ class PositionWeights(NamedTuple):
 
 
 class Positions(nn.Module):
-    """Absorbs the position keys and applies them.
+    """Absorbs the position keys, arranges them, applies them.
 
     Args:
-        segment_length: Tokens L of a segment.
+        config: Its L tokens of a segment see W - 1 tokens before it (none without a window).
     """
 
-    age: Tensor  # how long before query q key k came, (L, L)
-    future: Tensor  # minus infinity where a key comes after a query, (queries L, 1, keys L, 1)
+    distance: Tensor  # of the queries of a segment and what they may see, (L, W - 1 + L)
+    age: Tensor  # how long before query q key k came in a ring of W - 1 + L tokens
 
-    def __init__(self, segment_length: int):
+    def __init__(self, config: ELMURConfig):
         super().__init__()
-        place = torch.arange(segment_length)
-        future = torch.full([segment_length] * 2, -torch.inf).triu(1)[:, None, :, None]
-        self.register_buffer("age", (place[:, None] - place) % segment_length, persistent=False)
-        self.register_buffer("future", future, persistent=False)
+        self.reach = config.attention_window or config.segment_length
+        place = torch.arange(config.n_before + config.segment_length)
+        distance = place[config.n_before :, None] - place
+        self.register_buffer("distance", distance, persistent=False)
+        self.register_buffer("age", (place[:, None] - place) % len(place), persistent=False)
 
-    def absorb(self, attention: SegmentAttention, query: Tensor, scale: float) -> PositionWeights:
+    def absorb(self, attention: SelfAttention, query: Tensor, scale: float) -> PositionWeights:
         """Multiplies the position keys into the queries' weights.
 
         Args:
@@ -52,17 +51,40 @@ class Positions(nn.Module):
             query: Its W_q by head, (H, d/H, d).
             scale: Of the logits.
         """
-        r = attention.distance_keys * scale  # (H, L, d/H)
-        weight = (r @ query)[:, self.age].permute(1, 3, 2, 0)  # (L, d, L, H)
-        bias = (r @ attention.position_bias.mT)[:, self.age].permute(1, 3, 2, 0)  # (L, 1, L, H)
+        r = attention.distance_keys * scale  # (H, W, d/H)
+        return PositionWeights(r @ query, r @ attention.position_bias.mT)
+
+    def for_segments(self, weights: PositionWeights) -> PositionWeights:
+        """Arranges weights for the L tokens of a segment and the W - 1 + L that they may see."""
+        hidden = (self.distance < 0) | (self.distance >= self.reach)
+        return self._arranged(weights, self.distance, hidden)
+
+    def for_ring(self, weights: PositionWeights) -> list[PositionWeights]:
+        """Arranges weights for the newest token of a ring, for each place where it may lie.
+
+        Returns:
+            For each place a weight (d, K H) and a bias by how many tokens a row looks back,
+            (W, K H).
+        """
+        weight, bias = self._arranged(weights, self.age, self.age < 0)
+        back = torch.arange(self.reach, device=self.age.device)
+        hidden = (self.age[:, None] > back[:, None])[..., None]  # (places, W, keys, 1)
+        bias = bias.unflatten(-1, (len(self.age), -1)).masked_fill(hidden, -torch.inf)
+        return list(map(PositionWeights, weight, bias.flatten(2)))
+
+    def _arranged(
+        self, weights: PositionWeights, distance: Tensor, hidden: Tensor
+    ) -> PositionWeights:
+        distance = distance.clamp(0, self.reach - 1)
+        weight, bias = (part[:, distance].permute(1, 3, 2, 0) for part in weights)  # (P, d, K, H)
+        bias = bias.masked_fill(hidden[:, None, :, None], -torch.inf)
         return PositionWeights(weight.flatten(2), bias.flatten(2))
 
     def of_segments(self, tokens: Tensor, weights: PositionWeights) -> Tensor:
-        """The logits of whole segments, tokens (N, L, d): (N, keys L, queries L * H)."""
-        length = tokens.shape[1]
-        bias = weights.bias.unflatten(-1, (length, -1)) + self.future  # (L, 1, L, H)
-        logits = torch.baddbmm(bias.flatten(2), tokens.transpose(0, 1), weights.weight)
-        logits = logits.unflatten(-1, (length, -1))  # (queries, N, keys, H)
+        """The logits of whole segments, tokens (N, L, d): (N, keys K, queries L * H)."""
+        weight, bias = self.for_segments(weights)
+        logits = torch.baddbmm(bias, tokens.transpose(0, 1), weight)
+        logits = logits.unflatten(-1, (self.distance.shape[1], -1))  # (queries, N, keys, H)
         return logits.permute(1, 2, 0, 3).flatten(2)
 
     def of_nodes(self, tokens: Tensor, depth: Tensor, weights: PositionWeights) -> Tensor:
@@ -76,27 +98,11 @@ class Positions(nn.Module):
         Returns:
             (B N, keys L, H).
         """
-        length = len(self.age)
-        later = torch.arange(length) > depth[:, None]  # (N, L)
-        bias = weights.bias[depth].unflatten(-1, (length, -1))  # (N, 1, L, H)
-        bias = bias.masked_fill(later[:, None, :, None], -torch.inf).flatten(2)
-        logits = torch.baddbmm(bias, tokens.transpose(0, 1), weights.weight[depth])
-        return logits.transpose(0, 1).unflatten(-1, (length, -1)).flatten(0, 1)
-
-    def of_ring(self, weights: PositionWeights) -> list[PositionWeights]:
-        """The weights for the newest token of a ring, for each place where the token may lie.
-
-        Returns:
-            For each place a weight (d, L H) and a bias by phase (L, L H): a row whose segment holds
-            `phase` tokens before the newest one does not look back beyond these.
-        """
-        length = len(self.age)
-        phase = torch.arange(length, device=self.age.device)
-        hidden = (self.age[:, None] > phase[:, None])[..., None]  # (places, phases, keys, 1)
-        bias = weights.bias.unflatten(-1, (length, -1)).masked_fill(hidden, -torch.inf)
-        return list(map(PositionWeights, weights.weight, bias.flatten(2)))
+        weight, bias = (part[depth] for part in self.for_segments(weights))
+        logits = torch.baddbmm(bias, tokens.transpose(0, 1), weight)  # (N, B, L H)
+        return logits.transpose(0, 1).unflatten(-1, (self.distance.shape[1], -1)).flatten(0, 1)
 
     @staticmethod
-    def of_newest(token: Tensor, phase: Tensor, weights: PositionWeights) -> Tensor:
-        """The logits of the newest token (B, d) of a ring, by its row's phase (B,): (B, L H)."""
-        return torch.addmm(weights.bias.index_select(0, phase), token, weights.weight)
+    def of_newest(token: Tensor, back: Tensor, weights: PositionWeights) -> Tensor:
+        """The logits of the newest token (B, d) of a ring, by how far its row looks back (B,)."""
+        return torch.addmm(weights.bias.index_select(0, back), token, weights.weight)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rllib_elmur.model.equations import ELMURLayer
 from rllib_elmur.model.fast import layer as fast
+from rllib_elmur.model.fast.context import OwnSegment
 from rllib_elmur.model.fast.ops import norm
 from rllib_elmur.model.fast.packed import Packing
 from rllib_elmur.model.fast.queue import Queue
@@ -30,17 +31,20 @@ def run_sequence(
     packing = Packing.of(state, lengths)
     queue = Queue.of(state, packing)
     tokens = packing.pack(x, state)  # (N, L, d)
-    y, memories = tokens.flatten(0, 1), []  # (N L, d)
+    context = elmur.context(state, packing)
+    y, memories, contexts = tokens.flatten(0, 1), [], []  # (N L, d)
     for i, weights in enumerate(elmur.absorbed.layers()):
-        h = _attend_in_segments(elmur, y, weights)
+        h, behind = _attend(elmur, i, y, context, weights)
         y, memory = _read_and_write(elmur.layers[i], i, h, state, packing, queue, weights)
         memories.append(memory)
+        contexts.append(behind)
     state = State(
         # Nothing of an empty slot travels.
         memory=torch.stack(memories, dim=1).masked_fill((queue.anchors < 0)[..., None], 0.0),
         anchors=queue.anchors,
         clock=state.clock + lengths,
         segment=packing.open_segment(tokens),
+        context=torch.stack(contexts, dim=1),
     )
     y = elmur.final_norm(y)
     if torch.is_grad_enabled() and (len(packing.active) == 1 or elmur.config.detach_memory):
@@ -48,13 +52,19 @@ def run_sequence(
     return packing.unpack(y.view(tokens.shape), x.shape[1]), state
 
 
-def _attend_in_segments(elmur: "ELMUR", x: Tensor, weights: LayerWeights) -> Tensor:
-    """Tokens of whole segments (N L, d) attend to each other."""
+def _attend(
+    elmur: "ELMUR", i: int, x: Tensor, context: OwnSegment, weights: LayerWeights
+) -> tuple[Tensor, Tensor]:
+    """Tokens of whole segments (N L, d) attend in layer i.
+
+    Returns what they become, and the context of each row's open segment, (B, W - 1, d).
+    """
     w = weights.attend
     tokens = norm(x, w.residual.before)
     segments = tokens.unflatten(0, (-1, elmur.config.segment_length))  # (N, L, d)
-    position = elmur.positions.of_segments(segments, w.position)  # (N, L, L H)
-    return fast.attend(x, tokens, segments, position, w)
+    position = context.hide(elmur.positions.of_segments(segments, w.position))  # (N, K, L H)
+    h = fast.attend(x, tokens, context.seen(i, segments), position, w)
+    return h, context.behind(i, segments)
 
 
 def _read_and_write(

@@ -14,12 +14,11 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from rllib_elmur.model import equations
 from rllib_elmur.model.equations import (
     CrossAttention,
     ELMURLayer,
-    PostNorm,
-    PreNorm,
-    SegmentAttention,
+    SelfAttention,
 )
 from rllib_elmur.model.fast.ops import FeedForward, Norm, Residual
 from rllib_elmur.model.fast.positions import Positions, PositionWeights
@@ -66,7 +65,6 @@ class LayerWeights(NamedTuple):
 def absorb(layer: ELMURLayer, positions: Positions) -> LayerWeights:
     """Derives from a layer's parameters what `model/fast` computes with."""
     query, out = _write_projections(layer.tok2mem)
-    norm = layer.memory_norm
     return LayerWeights(
         AttendWeights(
             *_attend_projections(layer.self_attention, positions), _residual(layer.attend_residual)
@@ -80,14 +78,14 @@ def absorb(layer: ELMURLayer, positions: Positions) -> LayerWeights:
             _residual(layer.write_residual),
             _feed_forward(layer.memory_ffn),
             _residual(layer.memory_ffn_residual),
-            Norm.of(norm) if isinstance(norm, nn.LayerNorm) else None,
+            _norm(layer.memory_norm),
             _slot_projection(layer.mem2tok),
         ),
     )
 
 
 def _attend_projections(
-    attention: SegmentAttention, positions: Positions
+    attention: SelfAttention, positions: Positions
 ) -> tuple[Tensor, Tensor, Tensor, PositionWeights]:
     heads = attention.n_heads, -1
     q, k, v = (w.unflatten(0, heads) for w in attention.qkv.weight.chunk(3))  # (H, d/H, d)
@@ -123,9 +121,12 @@ def _products(attention: CrossAttention) -> tuple[Tensor, Tensor]:
     return q.mT @ k * (d // attention.n_heads) ** -0.5, v.mT @ out
 
 
-def _residual(module: PostNorm | PreNorm) -> Residual:
-    weights = Norm.of(module.norm)
-    return Residual(weights, None) if isinstance(module, PreNorm) else Residual(None, weights)
+def _residual(module: equations.Residual) -> Residual:
+    return Residual(_norm(module.before), _norm(module.after))
+
+
+def _norm(module: nn.Module) -> Norm | None:
+    return Norm(module.weight, module.bias) if isinstance(module, nn.LayerNorm) else None
 
 
 def _feed_forward(module: nn.Sequential) -> FeedForward:

@@ -1,0 +1,84 @@
+"""What the tokens of packed segments attend to: their own segment, or the last W tokens."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rllib_elmur.config import ELMURConfig
+from rllib_elmur.model.fast.packed import Packing
+from rllib_elmur.model.state import State
+
+
+class OwnSegment:
+    """Attention inside a segment (the paper's): nothing comes from before it.
+
+    Args:
+        state: The state before the call.
+        packing: Its rows.
+    """
+
+    @staticmethod
+    def look_back(clock: np.ndarray, config: ELMURConfig) -> np.ndarray:
+        """How many tokens before it the token at time step `clock` sees."""
+        return clock % config.segment_length
+
+    def __init__(self, state: State, packing: Packing):
+        self._nothing = state.context[:, 0]  # (B, 0, d)
+
+    def seen(self, i: int, segments: Tensor) -> Tensor:
+        """What the tokens of each segment attend to in layer i, (N, L, d) to (N, K, d)."""
+        return segments
+
+    def hide(self, position: Tensor) -> Tensor:
+        """Takes what came before an episode out of position logits (N, K, L H)."""
+        return position
+
+    def behind(self, i: int, segments: Tensor) -> Tensor:
+        """The context of each row's open segment, (B, W - 1, d)."""
+        return self._nothing
+
+
+class Window(OwnSegment):
+    """Attention to the last W tokens (`attention_window`), of whatever segment."""
+
+    @staticmethod
+    def look_back(clock: np.ndarray, config: ELMURConfig) -> np.ndarray:
+        """How many tokens before it the token at time step `clock` sees."""
+        return np.minimum(clock, config.n_before)
+
+    def __init__(self, state: State, packing: Packing):
+        self._state = state
+        n_before, length = state.context.shape[2], state.segment.shape[1]
+        before = torch.arange(-n_before, 0, device=state.clock.device)
+        begin = packing.segment[:, None] * length + before  # places in the row, (N, W - 1)
+        self._seen = self._source(packing, packing.row, begin, length)
+        own = begin.new_zeros(len(begin), length, dtype=torch.bool)
+        missing = begin + (state.clock - packing.phase)[packing.row, None] < 0
+        self._missing = torch.cat([missing, own], dim=1)[..., None]  # (N, W - 1 + L, 1)
+        row = torch.arange(len(state.clock), device=state.clock.device)
+        open_begin = packing.filled[:, None] // length * length + before
+        self._behind = self._source(packing, row, open_begin, length)
+
+    @staticmethod
+    def _source(packing: Packing, row: Tensor, place: Tensor, length: int) -> Tensor:
+        """Where tokens at `place` of their rows lie in the rows' contexts and packed segments."""
+        n_before, n_context = place.shape[1], len(packing.rank) * place.shape[1]
+        in_segments = n_context + packing.locate(packing.rank[row], place, length)
+        return torch.where(place < 0, row[:, None] * n_before + place + n_before, in_segments)
+
+    def _all(self, i: int, segments: Tensor) -> Tensor:
+        context = self._state.context[:, i].to(segments.dtype)
+        return torch.cat([context.flatten(0, 1), segments.flatten(0, 1)])
+
+    def seen(self, i: int, segments: Tensor) -> Tensor:
+        """The tokens before each segment and its own, (N, L, d) to (N, W - 1 + L, d)."""
+        before = self._all(i, segments)[self._seen]  # (N, W - 1, d)
+        return torch.cat([before, segments], dim=1)
+
+    def hide(self, position: Tensor) -> Tensor:
+        """Takes what came before an episode out of position logits (N, K, L H)."""
+        return position.masked_fill(self._missing, -torch.inf)
+
+    def behind(self, i: int, segments: Tensor) -> Tensor:
+        """The context of each row's open segment, (B, W - 1, d)."""
+        return self._all(i, segments)[self._behind]
