@@ -10,7 +10,7 @@ from rllib_elmur.runs.train import ExperimentResult
 
 def commands_after(file: Path, options: TrainOptions, result: ExperimentResult) -> dict[str, str]:
     """The commands by what they do."""
-    commands = {"TensorBoard": f"tensorboard --logdir {result.folder}"}
+    commands = {"TensorBoard": shlex.join(["tensorboard", "--logdir", str(result.folder)])}
     if result.checkpoints:
         words = ["rllib", "evaluate", *map(str, result.checkpoints), "--episodes", "32"]
         commands["Evaluate"] = shlex.join(words)

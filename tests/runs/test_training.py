@@ -2,6 +2,10 @@
 
 import csv
 import json
+import shlex
+import subprocess
+import sys
+from importlib.metadata import entry_points
 
 import pytest
 import ray
@@ -111,6 +115,15 @@ def test_training_prints_one_line_per_iteration_and_what_to_do_next(trained, res
     assert len(checkpoints) == 2
     assert f"rllib evaluate {checkpoints[0]}" in output
     assert f"tensorboard --logdir {results / 'two'}" in output
+
+
+def test_the_printed_tensorboard_command_shows_the_results(trained, tmp_path):
+    [line] = [line for line in trained[0].splitlines() if line.startswith("TensorBoard:")]
+    program, *words = shlex.split(line.removeprefix("TensorBoard:"))
+    [script] = [e for e in entry_points(group="console_scripts") if e.name == program]
+    command = [sys.executable, "-m", script.module, "--inspect", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "ray/tune/env_runners/success" in done.stdout
 
 
 def test_success_is_in_every_result(trained, results):
