@@ -90,6 +90,14 @@ def test_files_folders_and_tests_that_are_named_exist(page):
 
 
 @pytest.mark.parametrize("page", PAGES)
+def test_a_name_stands_in_the_file_beside_it(page):
+    text = " ".join(prose(page).split())
+    beside = r"`([A-Za-z_][\w.]*)`(?: in|,? \()\s*\[?`(rllib_elmur/[\w/]+\.py)`"
+    for name, path in re.findall(beside, text):
+        assert re.search(rf"\b{name.split('.')[-1]}\b", text_of(path)), f"{name} in {path}"
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_names_of_the_package_that_are_named_exist(page):
     text = prose(page) + "".join(block.text for block in blocks(page))
     for name in set(re.findall(r"\brllib_elmur(?:\.[A-Za-z_]\w*)+", text)):
