@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rllib_elmur.errors import OptionError
+
 
 def _option(default: Any, help: str, low: float | None = None, high: float | None = None) -> Any:
     """A dataclass field with its one-sentence description and its inclusive range."""
@@ -73,14 +75,16 @@ class ELMURConfig:
         for option in dataclasses.fields(self):
             _check(option, getattr(self, option.name))
         if self.d_model % self.n_heads:
-            raise ValueError(
+            raise OptionError(
                 f"n_heads={self.n_heads} does not divide d_model={self.d_model}; "
-                "d_model must be a multiple of n_heads."
+                "d_model must be a multiple of n_heads.",
+                *("n_heads", "d_model"),
             )
         if self.memory_commitment and self.memory_levels is None:
-            raise ValueError(
+            raise OptionError(
                 f"memory_commitment={self.memory_commitment} needs a rounded memory, and "
-                "memory_levels=None rounds nothing; memory_levels must be >= 2, such as 2."
+                "memory_levels=None rounds nothing; memory_levels must be >= 2, such as 2.",
+                *("memory_commitment", "memory_levels"),
             )
         if self.max_seq_len < 2 * self.segment_length:
             warnings.warn(
@@ -120,9 +124,10 @@ class ELMURConfig:
             if key not in names and key not in ignored:
                 near = difflib.get_close_matches(str(key), names, n=1)
                 hint = f" Did you mean {near[0]!r}?" if near else ""
-                raise ValueError(
+                raise OptionError(
                     f"{key}={options[key]!r} is not an option of ELMUR.{hint} "
-                    f"Options: {', '.join(names)}."
+                    f"Options: {', '.join(names)}.",
+                    str(key),
                 )
 
 
@@ -146,4 +151,4 @@ def _check(option: dataclasses.Field, value: Any) -> None:
         kind += ", or None"
     in_range = fits and (low is None or value >= low) and (high is None or value <= high)
     if not in_range:
-        raise ValueError(f"{option.name}={value!r}: must be {kind}.")
+        raise OptionError(f"{option.name}={value!r}: must be {kind}.", option.name)

@@ -9,6 +9,18 @@ class UserError(Exception):
     """Something the user can mend; its text is the whole message, without a stack trace."""
 
 
+class OptionError(ValueError):
+    """A value of an option that is not allowed.
+
+    Attributes:
+        options: Names of the options that the message is about, the one to change first.
+    """
+
+    def __init__(self, message: str, *options: str):
+        super().__init__(message)
+        self.options = options
+
+
 def nearest(name: str, valid: Iterable[str], cutoff: float = 0.5) -> str:
     """A sentence naming the valid name closest to `name`, or an empty string."""
     close = difflib.get_close_matches(name, [str(v) for v in valid], n=1, cutoff=cutoff)
