@@ -10,18 +10,11 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_elmur.errors import UserError
+from rllib_elmur.plugin.connectors import BatchToModule
+from rllib_elmur.plugin.default_pieces import TO_MODULE
 
 _MODULES = Path("learner_group/learner/rl_module")
 _PIPELINE = Path("env_runner/env_to_module_connector")
-# What RLlib puts in front of every module; the loop of `rollout` does the same work.
-_DEFAULT_PIECES = (
-    "AddObservationsFromEpisodesToBatch",
-    "AddTimeDimToBatchAndZeroPad",
-    "AddStatesFromEpisodesToBatch",
-    "BatchIndividualItems",
-    "NumpyToTensor",
-    "BatchToModule",
-)
 
 
 @dataclass
@@ -117,7 +110,7 @@ def load(checkpoint: Path) -> Policy:
 
 def _changes_input(piece: type) -> bool:
     """Whether a piece does more than carry observations and the recurrent state to the module."""
-    return piece.__name__ not in _DEFAULT_PIECES
+    return piece not in (*TO_MODULE, BatchToModule)
 
 
 def algorithm_config(policy: Policy) -> Any:

@@ -37,6 +37,7 @@ from rllib_elmur.plugin.columns import (
     pack_rows,
     snapshot_column,
 )
+from rllib_elmur.plugin.rllib_internals import episode_ids, note_time_axis
 
 _NARROWED = {np.dtype(np.float64): np.float32, np.dtype(np.int64): np.int32}
 
@@ -59,8 +60,7 @@ class BatchToModule(ConnectorV2):
             columns[Columns.OBS] = [episode.get_observations(-1) for episode in episodes]
         shared_data = kwargs["shared_data"]
         # Pieces of the user's behind the module find the batch as RLlib's pieces leave it.
-        shared_data["memorized_map_structure"] = [episode.id_ for episode in episodes]
-        shared_data["_added_single_ts_time_rank"] = True
+        note_time_axis(shared_data, [episode.id_ for episode in episodes])
         columns = {name: stack(items) for name, items in columns.items()}
         steps = np.fromiter((episode.t for episode in episodes), np.int64, len(episodes))
         return self.batch(rl_module, columns, steps, shared_data)
@@ -148,8 +148,8 @@ class AddSnapshots(ConnectorV2):
         """Adds a column, keyed by episode as RLlib's are at this place."""
         shared_data = kwargs["shared_data"]
         column = snapshot_column(snapshots_of(rl_module, *clocks_of(episodes), shared_data))
-        ids = shared_data["memorized_map_structure"]
-        batch[SNAPSHOTS] = {(id_,): [item] for id_, item in zip(ids, column, strict=True)}
+        items = zip(episode_ids(shared_data), column, strict=True)
+        batch[SNAPSHOTS] = {(id_,): [item] for id_, item in items}
         return batch
 
 

@@ -17,7 +17,7 @@ from ray.rllib.env.vector.vector_multi_agent_env import VectorMultiAgentEnv
 from ray.rllib.utils.annotations import override
 
 from rllib_elmur.config import ELMURConfig
-from rllib_elmur.plugin.users import users_pieces
+from rllib_elmur.plugin.user_connectors import pieces_of
 
 OBSERVATION = "observation"
 PREVIOUS_ACTION = "previous_action"
@@ -150,7 +150,7 @@ class ConnectorBuilder:
         else:
             multi_agent = DEFAULT_MODULE_ID not in (env_spaces or {DEFAULT_MODULE_ID})
         ours = PreviousInput(multi_agent=multi_agent, action=self.action, reward=self.reward)
-        return [*users_pieces(self.users, *args), ours]
+        return [*pieces_of(self.users, *args), ours]
 
 
 def with_previous(users: Any, options: dict[str, Any]) -> Any:

@@ -11,6 +11,7 @@ from ray.rllib.env.utils.infinite_lookback_buffer import InfiniteLookbackBuffer
 from ray.rllib.utils.spaces.space_utils import batch, unbatch
 
 from rllib_elmur.plugin.columns import each_leaf, snapshot_column
+from rllib_elmur.plugin.rllib_internals import buffer_items, note_times, set_buffer_items
 
 
 class Recorder:
@@ -65,8 +66,7 @@ class Recorder:
                 buffer = episode.extra_model_outputs.setdefault(name, InfiniteLookbackBuffer())
                 _extend(buffer, column)
             episode.t += n_steps
-            episode._start_time = episode._start_time or self._began
-            episode._last_step_time = time.perf_counter()
+            note_times(episode, self._began, time.perf_counter())
 
     def _put(self, array: np.ndarray, value: np.ndarray) -> None:
         array[self.n_steps] = value
@@ -93,15 +93,17 @@ def cut(episode: SingleAgentEpisode, lookback: int) -> SingleAgentEpisode:
     continuation = episode.cut(len_lookback_buffer=lookback)
     buffers = [continuation.observations, continuation.actions, continuation.rewards]
     for buffer in [*buffers, *continuation.extra_model_outputs.values()]:
-        if buffer.finalized:
-            data, buffer.finalized = buffer.data, False
+        data, is_array = buffer_items(buffer)
+        if is_array:
             is_object = isinstance(data, np.ndarray) and data.dtype == object
-            buffer.data = snapshot_column(list(data)) if is_object else list(unbatch(data))
+            items = snapshot_column(list(data)) if is_object else list(unbatch(data))
+            set_buffer_items(buffer, items, is_array=False)
     return continuation
 
 
 def _extend(buffer: InfiniteLookbackBuffer, column: Any) -> None:
     """Adds (steps, ...) to a buffer's items."""
-    if isinstance(buffer.data, list) and buffer.data:
-        column = each_leaf(lambda new, old: np.concatenate([old, new]), column, batch(buffer.data))
-    buffer.data, buffer.finalized = column, True
+    items, _ = buffer_items(buffer)
+    if isinstance(items, list) and items:
+        column = each_leaf(lambda new, old: np.concatenate([old, new]), column, batch(items))
+    set_buffer_items(buffer, column, is_array=True)

@@ -193,15 +193,23 @@ def set_buffer_items(buffer: Any, items: Any, is_array: bool) -> None:
     buffer.data, buffer.finalized = items, is_array
 
 
-class OwnRates:
-    """Mixin before a torch learner that calls `set_rate` where RLlib sets a learning rate."""
+LR_SCALE = "lr_scale"
 
-    def _set_optimizer_lr(self, optimizer: Any, lr: float) -> None:
-        self.set_rate(optimizer, lr)
+
+class ScaledRates:
+    """Mixin before a torch learner whose parameter groups learn at shares of the learning rate.
+
+    The share of a group stands in it under `LR_SCALE`.
+    """
+
+    @staticmethod
+    def _set_optimizer_lr(optimizer: Any, lr: float) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] = lr * group.get(LR_SCALE, 1.0)
 
     def set_rate(self, optimizer: Any, rate: float) -> None:
-        """Sets the learning rates of an optimizer's parameter groups."""
-        super()._set_optimizer_lr(optimizer, rate)  # ty: ignore[missing-attribute]
+        """Gives each parameter group its share of a rate."""
+        self._set_optimizer_lr(optimizer, rate)
 
 
 class OwnKLUpdate:

@@ -15,7 +15,8 @@ from ray.rllib.utils.spaces.space_utils import BatchedNdArray
 from ray.rllib.utils.spaces.space_utils import batch as stack
 
 from rllib_elmur.plugin.columns import SNAPSHOTS, items_of, unpack_rows
-from rllib_elmur.plugin.users import users_pieces
+from rllib_elmur.plugin.rllib_internals import note_padding
+from rllib_elmur.plugin.user_connectors import pieces_of
 
 MASKED_STEPS = "num_env_steps_masked_without_state"
 
@@ -74,7 +75,7 @@ class TrainRows(ConnectorV2):
             batch[name] = {key: [tree.map_structure(BatchedNdArray, column)]}
         if infos is not None:
             batch[Columns.INFOS] = {key: infos}
-        kwargs["shared_data"][f"_zero_padded_for_mid={DEFAULT_MODULE_ID}"] = True
+        note_padding(kwargs["shared_data"], DEFAULT_MODULE_ID)
         return batch
 
 
@@ -116,7 +117,7 @@ class LearnerConnectorBuilder:
 
     def __call__(self, *args: Any) -> list[ConnectorV2]:
         """Builds the pieces from RLlib's spaces."""
-        return [*users_pieces(self.users, *args), TrainRows()]
+        return [*pieces_of(self.users, *args), TrainRows()]
 
 
 def with_snapshots(users: Any) -> LearnerConnectorBuilder:

@@ -11,9 +11,10 @@ from ray.tune.search.sample import Domain
 from rllib_elmur.config import ELMURConfig
 from rllib_elmur.envs import ENVIRONMENTS
 from rllib_elmur.plugin.env_runner import ELMUREnvRunner
-from rllib_elmur.plugin.learner import check_learner, stable_learner
+from rllib_elmur.plugin.learner.classes import check_learner, stable_learner
 from rllib_elmur.plugin.module import ENVIRONMENT, ELMURTorchRLModule
 from rllib_elmur.plugin.previous import with_previous
+from rllib_elmur.plugin.rllib_internals import env_to_module_builder, learner_connector_builder
 from rllib_elmur.plugin.train_rows import with_snapshots
 
 
@@ -52,13 +53,13 @@ def use_elmur(config: AlgorithmConfig, **options: Any) -> AlgorithmConfig:
         )
     _require_supported(config)
     config.env_runners(
-        env_to_module_connector=with_previous(config._env_to_module_connector, options)
+        env_to_module_connector=with_previous(env_to_module_builder(config), options)
     )
     learner_class = stable_learner(config.learner_class)
     check_learner(learner_class, elmur)
     config.learners(
         learner_class=learner_class,
-        learner_connector=with_snapshots(config._learner_connector),
+        learner_connector=with_snapshots(learner_connector_builder(config)),
     )
     if isinstance(config, IMPALAConfig):  # or APPO's
         # While no remote env runner lives, RLlib samples here, and fails without an environment.

@@ -1,0 +1,62 @@
+"""RLlib's default connector pieces of an env runner, which pieces of this package replace."""
+
+from typing import Any
+
+from ray.rllib.connectors.common import (
+    AddObservationsFromEpisodesToBatch,
+    AddStatesFromEpisodesToBatch,
+    AddTimeDimToBatchAndZeroPad,
+    BatchIndividualItems,
+    NumpyToTensor,
+    TensorToNumpy,
+)
+from ray.rllib.connectors.module_to_env import (
+    GetActions,
+    ListifyDataForVectorEnv,
+    NormalizeAndClipActions,
+    RemoveSingleTsTimeRankFromBatch,
+    UnBatchToIndividualItems,
+)
+
+# Behind the user's own pieces, before the module.
+TO_MODULE = [
+    AddObservationsFromEpisodesToBatch,
+    AddTimeDimToBatchAndZeroPad,
+    AddStatesFromEpisodesToBatch,
+    BatchIndividualItems,
+    NumpyToTensor,
+]
+# Behind the module, before the user's own pieces.
+FROM_MODULE = [
+    GetActions,
+    TensorToNumpy,
+    UnBatchToIndividualItems,
+    RemoveSingleTsTimeRankFromBatch,
+]
+# Behind the user's own pieces, before the environment.
+TO_ENV = [NormalizeAndClipActions, ListifyDataForVectorEnv]
+
+
+def user_pieces_to_module(pieces: list[Any]) -> list[Any] | None:
+    """The user's pieces of an env-to-module pipeline.
+
+    Returns:
+        None if RLlib's own pieces in it are not those of `TO_MODULE`.
+    """
+    end = len(pieces) - len(TO_MODULE)
+    return pieces[:end] if _types(pieces[max(end, 0) :]) == TO_MODULE else None
+
+
+def user_pieces_to_env(pieces: list[Any]) -> list[Any] | None:
+    """The user's pieces of a module-to-env pipeline.
+
+    Returns:
+        None if RLlib's own pieces in it are not those of `FROM_MODULE` and `TO_ENV`.
+    """
+    begin, end = len(FROM_MODULE), len(pieces) - len(TO_ENV)
+    expected = _types(pieces[:begin]) == FROM_MODULE and _types(pieces[begin:][-2:]) == TO_ENV
+    return pieces[begin:end] if expected else None
+
+
+def _types(pieces: list[Any]) -> list[type]:
+    return [type(piece) for piece in pieces]

@@ -1,0 +1,82 @@
+"""Says once where RLlib's dense state is stored, why, and which line mends it.
+
+RLlib's own way stores STATE_OUT with every env step. The sparse state (`plugin.connectors`) needs
+an env runner and a learner connector of this package; where one of them is missing, a training is
+as right as with it, and many times the bytes travel from env runners to learners.
+"""
+
+import logging
+from typing import NamedTuple
+
+import numpy as np
+
+from rllib_elmur.plugin.columns import pack_rows
+from rllib_elmur.plugin.memory_module import MemoryModule
+from rllib_elmur.plugin.ray_versions import RANGE
+
+_logger = logging.getLogger("rllib_elmur")
+_said: set[str] = set()
+
+
+class Reason(NamedTuple):
+    """Why the state is dense, and what to write so that it is sparse."""
+
+    why: str
+    mend: str
+
+
+LEARNER_CONNECTOR = Reason(
+    "`config.learners(learner_connector=...)` was called after `use_elmur` and replaced its "
+    "learner connector",
+    "Call `rllib_elmur.use_elmur(config, ...)` after `config.learners(learner_connector=...)`.",
+)
+SEVERAL_AGENTS = Reason(
+    "the config is one of several agents, whose env runner is RLlib's",
+    "No line mends it: the sparse state is for one agent.",
+)
+OTHER_PIECES = Reason(
+    "RLlib's default connector pieces are not those that pieces of this package replace",
+    "Leave `add_default_connectors_to_env_to_module_pipeline` and "
+    f"`add_default_connectors_to_module_to_env_pipeline` True, and use {RANGE}.",
+)
+
+
+def missing_names(names: list[str]) -> Reason:
+    """The reason where RLlib's env runner lacks something that this package builds on."""
+    return Reason(f"this version of RLlib has no {', '.join(names)}", f"Use {RANGE}.")
+
+
+def other_env_runner(env_runner_cls: type | None) -> Reason:
+    """The reason where a config has an env runner of its own, or RLlib's."""
+    name = getattr(env_runner_cls, "__name__", env_runner_cls)
+    return Reason(
+        f"env_runner_cls={name} is not this package's env runner",
+        "Leave `env_runner_cls` to `use_elmur`, or derive the class from "
+        "`rllib_elmur.plugin.env_runner.ELMUREnvRunner`.",
+    )
+
+
+def warn(reason: Reason, module: MemoryModule) -> None:
+    """Logs a reason with the bytes that it costs, once in a process."""
+    dense, sparse = bytes_per_step(module)
+    say_once(
+        f"ELMUR's state is stored at each step, {dense:,} bytes per env step in place of about "
+        f"{sparse:,}: {reason.why}. {reason.mend}"
+    )
+
+
+def say_once(sentence: str) -> None:
+    """Logs a warning, once in a process."""
+    if sentence not in _said:
+        _said.add(sentence)
+        _logger.warning(sentence)
+
+
+def bytes_per_step(module: MemoryModule) -> tuple[int, int]:
+    """Bytes of the state per env step: as RLlib stores it, and as snapshots of it."""
+    elmur = module.network.elmur
+    state = elmur.initial_state()
+    dense = sum(4 * part.numel() for part in state)  # RLlib narrows all numbers to 32 bits
+    [snapshot] = pack_rows(state, elmur)
+    tokens = np.dtype(np.float32).itemsize * state.segment[0].numel() // 2  # half a segment
+    return dense, (len(snapshot) + tokens) // module.model_config["max_seq_len"]

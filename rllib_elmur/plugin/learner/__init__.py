@@ -1,0 +1,1 @@
+"""Learners of PPO, IMPALA and APPO under which a memory that works goes on working."""

@@ -1,0 +1,27 @@
+"""A KL coefficient that does not vanish."""
+
+from typing import Any
+
+from ray.rllib.algorithms.appo.appo import LEARNER_RESULTS_CURR_KL_COEFF_KEY
+from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+from ray.rllib.utils.annotations import override
+
+from rllib_elmur.plugin.rllib_internals import OwnKLUpdate
+
+
+class LastingKL(OwnKLUpdate, TorchLearner):
+    """Keeps the KL coefficient at the config's `kl_coeff` or above.
+
+    Of a solved task, advantages are the errors of the value function. Where it hopes for too much,
+    all right actions look wrong: their probability falls until PPO's clip silences their gradient,
+    and nothing brings it back while what was learned from others drags it on (from 0.92 to 0.01 in
+    one update). The KL loss (`use_kl_loss`) brings it back. RLlib's adaptive coefficient would have
+    gone to zero by then.
+    """
+
+    @override(OwnKLUpdate)
+    def kl_coeff_updated(self, module_id: str, config: Any, coefficient: Any) -> None:
+        """Raises the coefficient to the config's, and reports it."""
+        coefficient.clamp_(min=config.kl_coeff)
+        key = module_id, LEARNER_RESULTS_CURR_KL_COEFF_KEY
+        self.metrics.log_value(key, coefficient.item(), window=1)

@@ -1,0 +1,145 @@
+"""Private names of Ray stand in one file, with the versions in which they were read."""
+
+import ast
+import importlib.util
+from pathlib import Path
+
+import pytest
+from packaging.version import Version
+
+import rllib_elmur
+from rllib_elmur.plugin import ray_versions, rllib_internals
+from rllib_elmur.plugin.rllib_internals import PRIVATE_NAMES
+
+PACKAGE = Path(rllib_elmur.__file__).parent
+ROOM = Path(rllib_internals.__file__)
+FILES = [file for file in sorted(PACKAGE.rglob("*.py")) if file != ROOM]
+TABLE = {name for names in PRIVATE_NAMES.values() for name in names.split()}
+# Words that stand for other things too: they are Ray's only as attributes.
+WORDS = {"data", "num_env_steps_sampled_lifetime"}
+NAMED_TUPLE = {"_asdict", "_fields", "_make", "_replace"}
+
+
+def is_private(name):
+    return name.startswith("_") and not name.startswith("__") and name.strip("_") != ""
+
+
+def defined_names(tree):
+    """Functions, classes, variables and attributes that a source sets or defines."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr
+        elif isinstance(node, ast.alias):
+            yield node.asname or node.name
+
+
+def private_names_of_ray(source, inherited=frozenset()):
+    """What a source uses of Ray's private names, as far as its syntax tells.
+
+    Args:
+        source: The source.
+        inherited: Names that this package defines, for what stands behind `self`.
+    """
+    tree = ast.parse(source)
+    own = set(defined_names(tree)) - TABLE
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "ray":
+            parts = node.module.split(".") + [alias.name for alias in node.names]
+            yield from filter(is_private, parts)
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] == "ray":
+                    yield from filter(is_private, alias.name.split("."))
+        elif isinstance(node, ast.Attribute):
+            of_self = isinstance(node.value, ast.Name) and node.value.id == "self"
+            ours = own | NAMED_TUPLE | (inherited if of_self else set())
+            if node.attr in TABLE or (is_private(node.attr) and node.attr not in ours):
+                yield node.attr
+        elif isinstance(node, ast.FunctionDef) and node.name in TABLE:
+            yield node.name
+        elif isinstance(node, ast.Constant) and str(node.value) in TABLE - WORDS:
+            yield node.value
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("from ray.tune.registry import _global_registry", ["_global_registry"]),
+        ("from ray._private.worker import init", ["_private"]),
+        ("import ray._private.worker", ["_private"]),
+        ("ray._private.worker.x()", ["_private"]),
+        ("runner._anything_new", ["_anything_new"]),
+        ("config._learner_connector = None", ["_learner_connector"]),
+        ("class A(Runner):\n def _sample(self): pass", ["_sample"]),
+        ("getattr(runner, '_env_to_module')", ["_env_to_module"]),
+        ("shared['memorized_map_structure']", ["memorized_map_structure"]),
+        ("shared[f'_zero_padded_for_mid={key}']", ["_zero_padded_for_mid="]),
+        ("buffer.finalized", ["finalized"]),
+        ("buffer.data", ["data"]),
+        ("result['num_env_steps_sampled_lifetime']", []),
+        ("class A:\n def __init__(self): self._own = 1\n def f(self): return self._own", []),
+        ("state._replace(a=1).__class__", []),
+        ("class A(RLModule):\n def _forward_train(self, batch): pass", []),
+    ],
+)
+def test_the_reader_of_sources_finds_every_form(source, found):
+    assert list(private_names_of_ray(source)) == found
+
+
+def test_no_other_file_of_the_package_uses_a_private_name_of_ray():
+    sources = {str(file.relative_to(PACKAGE)): file.read_text() for file in FILES}
+    ours = {name for source in sources.values() for name in defined_names(ast.parse(source))}
+    found = {name: set(private_names_of_ray(source, ours)) for name, source in sources.items()}
+    assert {name: names for name, names in found.items() if names} == {}
+
+
+def test_the_file_uses_no_private_name_that_its_table_lacks():
+    tree = ast.parse(ROOM.read_text())
+    own = set(defined_names(tree)) - TABLE
+    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    imported = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert {name for name in used | imported if is_private(name)} - own <= TABLE | {"_private"}
+
+
+def used_in_the_room():
+    tree = ast.parse(ROOM.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            yield node.attr
+        elif isinstance(node, (ast.FunctionDef, ast.alias)):
+            yield node.name
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def test_the_table_lists_no_name_that_the_file_does_not_use():
+    assert set(used_in_the_room()) >= TABLE
+
+
+@pytest.mark.parametrize("entry", PRIVATE_NAMES, ids=lambda entry: f"{entry[0]} {entry[1]}")
+def test_each_name_is_defined_where_the_table_says_in_the_installed_ray(entry):
+    module, _, _ = entry
+    tree = ast.parse(Path(importlib.util.find_spec(f"ray.{module}").origin).read_text())
+    defined = set(defined_names(tree))
+    defined |= {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    assert set(PRIVATE_NAMES[entry].split()) <= defined
+
+
+@pytest.mark.parametrize("entry", PRIVATE_NAMES, ids=lambda entry: f"{entry[0]} {entry[1]}")
+def test_each_name_was_read_in_all_versions_that_are_declared(entry):
+    _, oldest, newest = entry
+    assert Version(oldest) <= Version(ray_versions.OLDEST)
+    assert Version(newest) >= Version(ray_versions.NEWEST)
