@@ -115,7 +115,7 @@ class ConnectorActor:
             pipeline: copy.deepcopy(pipeline.get_state())
             for pipeline in (self._to_module, self._to_env)
         }
-        self._shared_data: dict[str, Any] = {}
+        self._shared: dict[str, Any] = {}
         self._metrics = MetricsLogger()
         self._episodes: list[SingleAgentEpisode] = []
 
@@ -189,7 +189,7 @@ class ConnectorActor:
             batch=batch,
             episodes=cast("list[Any]", self._episodes),
             explore=False,
-            shared_data=self._shared_data,
+            shared_data=self._shared,
             metrics=self._metrics,
             **columns,
         )
