@@ -66,13 +66,15 @@ class Window(OwnSegment):
         in_segments = n_context + packing.locate(packing.rank[row], place, length)
         return torch.where(place < 0, row[:, None] * n_before + place + n_before, in_segments)
 
-    def _all(self, i: int, segments: Tensor) -> Tensor:
+    def _take(self, i: int, segments: Tensor, source: Tensor) -> Tensor:
         context = self._state.context[:, i].to(segments.dtype)
-        return torch.cat([context.flatten(0, 1), segments.flatten(0, 1)])
+        tokens = torch.cat([context.flatten(0, 1), segments.flatten(0, 1)])
+        # The gradient of `tokens[source]` would be many times slower.
+        return tokens.index_select(0, source.flatten()).view(*source.shape, tokens.shape[-1])
 
     def seen(self, i: int, segments: Tensor) -> Tensor:
         """The tokens before each segment and its own, (N, L, d) to (N, W - 1 + L, d)."""
-        before = self._all(i, segments)[self._seen]  # (N, W - 1, d)
+        before = self._take(i, segments, self._seen)  # (N, W - 1, d)
         return torch.cat([before, segments], dim=1)
 
     def hide(self, position: Tensor) -> Tensor:
@@ -81,4 +83,4 @@ class Window(OwnSegment):
 
     def behind(self, i: int, segments: Tensor) -> Tensor:
         """The context of each row's open segment, (B, W - 1, d)."""
-        return self._all(i, segments)[self._behind]
+        return self._take(i, segments, self._behind)
