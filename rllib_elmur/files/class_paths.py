@@ -4,51 +4,61 @@ import importlib
 import re
 from typing import Any
 
-from rllib_elmur.files.source import KeyPath, Source
+from rllib_elmur.files.validator import Validator
 
 _TAKES_OBJECT = re.compile(r"^env$|^callbacks|_(class|cls|fn|function|connector)$")
 
 
-def with_objects(source: Source, path: KeyPath, content: dict[str, Any]) -> dict[str, Any]:
-    """Puts the classes and functions in place of their import paths."""
+def with_objects(here: Validator, content: dict[str, Any]) -> dict[str, Any]:
+    """Puts classes and functions in place of their import paths; leaves out what has none."""
+    made = {}
     for key, value in content.items():
-        here = (*path, key)
         if key == "evaluation_config" and value:
-            content[key] = with_objects(source, here, value)
+            made[key] = with_objects(here.at(key), value)
         elif key == "gym_env_vectorize_mode" and isinstance(value, str):
-            content[key] = _vectorize_mode(source, here, value)
-        elif not _TAKES_OBJECT.search(key):
-            continue
-        elif isinstance(value, list):
-            content[key] = [imported(source, here, item) for item in value]
-        elif isinstance(value, str) and (key != "env" or _is_class_path(value)):
-            content[key] = imported(source, here, value)
-    return content
+            made[key] = _vectorize_mode(here.at(key), value)
+        elif _TAKES_OBJECT.search(key) and (key != "env" or _is_class_path(value)):
+            made[key] = _objects(here.at(key), value)
+        else:
+            made[key] = value
+    return {key: value for key, value in made.items() if value is not None or content[key] is None}
 
 
-def _vectorize_mode(source: Source, path: KeyPath, value: str) -> Any:
+def _objects(here: Validator, paths: Any) -> Any:
+    """The object at an import path, or those at a list of them; None if one is missing."""
+    if not isinstance(paths, list):
+        return imported(here, paths)
+    objects = [imported(here, path) for path in paths]
+    return None if None in objects else objects
+
+
+def _vectorize_mode(here: Validator, value: str) -> Any:
     from gymnasium import VectorizeMode
 
     modes = [mode.value for mode in VectorizeMode]
     if value not in modes:
-        raise source.problem(path, f"{path[-1]}={value!r} must be one of {', '.join(modes)}.")
+        here.problem(f"{here.name}={value!r} must be one of {', '.join(modes)}.")
+        return None
     return VectorizeMode(value)
 
 
-def _is_class_path(env: str) -> bool:
+def _is_class_path(env: Any) -> bool:
     """Whether an `env` is a class path rather than a registered id such as ``pkg/Maze-v0``."""
-    return re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", env) is not None
+    return isinstance(env, str) and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", env) is not None
 
 
-def imported(source: Source, path: KeyPath, name: Any) -> Any:
-    """The object at an import path such as ``package.module.Class``."""
-    if not isinstance(name, str):
-        return name
-    module_name, _, attribute = name.replace(":", ".").rpartition(".")
+def imported(here: Validator, path: Any) -> Any:
+    """The object at an import path such as ``package.module.Class``; None if there is none.
+
+    Anything but a text is returned as it is.
+    """
+    if not isinstance(path, str):
+        return path
+    module_name, _, attribute = path.replace(":", ".").rpartition(".")
     try:
         return getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise source.problem(
-            path,
-            f"{path[-1]}={name!r}: {error}. An import path such as package.module.Name is needed.",
-        ) from error
+        here.problem(
+            f"{here.name}={path!r}: {error}. An import path such as package.module.Name is needed."
+        )
+        return None

@@ -1,16 +1,20 @@
 """The experiments of a file: what they are made of, checked before anything starts."""
 
+import difflib
 import runpy
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from traceback import extract_tb
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rllib_elmur.errors import UserError, nearest
-from rllib_elmur.files import former_keys as former
-from rllib_elmur.files.source import Source, read_yaml
+from rllib_elmur.files import former_keys
+from rllib_elmur.files.source import KeyPath, Source, read_yaml
+from rllib_elmur.files.validator import Validator
 
 if TYPE_CHECKING:
     from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -72,85 +76,117 @@ def load(file: Path, num_samples: int | None = None) -> list[Experiment]:
         num_samples: Overrides the file's number of samples.
 
     Raises:
-        UserError: If anything in the file cannot be used; no Ray worker has been started.
+        UserError: If anything in the file cannot be used: all that was found, in the order of the
+            file's lines. No Ray worker has been started.
     """
     # Import paths in the file may name modules that lie beside it.
     sys.path.insert(0, str(file.parent.resolve()))
     if file.suffix == ".py":
         return [_from_python(file, num_samples or 1)]
     source = read_yaml(file)
-    return [_from_yaml(source, str(name), num_samples) for name in source.content]
+    experiments = [
+        _from_yaml(Validator(source, (str(name),)), content, num_samples)
+        for name, content in source.content.items()
+    ]
+    source.require_no_problem()
+    return [experiment for experiment in experiments if experiment is not None]
 
 
-def check_stop(stop: Any, where: str) -> dict[str, float]:
-    """The stop criteria, flattened to ``a/b`` names.
+def read_stop(stop: Any) -> tuple[dict[str, float], list[tuple[KeyPath, str]]]:
+    """Reads stop criteria.
 
-    Raises:
-        UserError: If they are not a mapping of names to numbers, or use a former name.
+    Returns:
+        The criteria that can be used, flattened to ``a/b`` names; and what is wrong with others,
+        by their paths.
     """
     flat: dict[str, float] = {}
+    problems: list[tuple[KeyPath, str]] = []
 
-    def collect(value: Any, name: str) -> None:
+    def collect(value: Any, path: KeyPath) -> None:
+        name = "/".join(map(str, path))
         if isinstance(value, dict):
             for key, inner in value.items():
-                collect(inner, f"{name}/{key}" if name else str(key))
-        elif name in former.STOP_KEYS:
-            raise UserError(f"{where}: stop: {name!r} is now {former.STOP_KEYS[name]!r}.")
+                collect(inner, (*path, key))
+        elif name in former_keys.STOP_KEYS:
+            problems.append((path, f"stop: {name!r} is now {former_keys.STOP_KEYS[name]!r}."))
         elif isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise UserError(f"{where}: stop: {name}={value!r} must be a number.")
+            problems.append((path, f"stop: {name}={value!r} must be a number."))
         else:
             flat[name] = value
 
     if not isinstance(stop, dict):
-        raise UserError(f"{where}: stop={stop!r} must be a mapping of result names to numbers.")
-    collect(stop, "")
-    return flat
+        problems.append(((), f"stop={stop!r} must be a mapping of result names to numbers."))
+    else:
+        collect(stop, ())
+    return flat, problems
 
 
-def _from_yaml(source: Source, name: str, num_samples: int | None) -> Experiment:
-    from rllib_elmur.files import build, search
+def _from_yaml(here: Validator, content: Any, num_samples: int | None) -> Experiment | None:
+    """One experiment; None if a problem was found in it."""
+    from rllib_elmur.files import build, keys, search
 
-    entry = _entry(source, name)
-    path = (name, "config")
-    stop = check_stop(entry.stop, source.where((name, "stop")))
-    default = build.default_config(source, name, entry.run)
-    trials = []
-    for label, config in search.variants(
-        source, entry.config, path, num_samples or entry.num_samples
-    ):
-        trials.append(Trial(label, build.config_of(source, name, default, entry.env, config)))
-    return Experiment(name, trials, stop, entry.checkpoint_config)
-
-
-def _entry(source: Source, name: str) -> _Entry:
-    content = source.content[name]
     if not isinstance(content, dict):
-        raise source.problem(
-            (name,),
-            f"the experiment {name!r} must be a mapping with the keys "
-            f"{', '.join(_Entry.model_fields)}.",
+        here.problem(
+            f"the experiment {here.name!r} must be a mapping with the keys "
+            f"{', '.join(_Entry.model_fields)}."
         )
-    for key in content:
-        if key in former.EXPERIMENT_KEYS:
-            raise source.problem((name, key), f"{key!r}: use {former.EXPERIMENT_KEYS[key]}.")
+        return None
+    entry = _entry(here, content)
+    # What is wrong with one key keeps no other from being checked.
+    stop, config = (
+        value if isinstance(value := content.get(key), dict) else {} for key in ("stop", "config")
+    )
+    criteria, problems = read_stop(stop)
+    for path, message in problems:
+        here.at("stop", *path).problem(message)
+    run = content.get("run")
+    default = build.default_config(here.at("run"), run) if isinstance(run, str) else None
+    if default is None:
+        keys.refuse_former(here.at("config"), config)
+        return None
+    samples = num_samples or (1 if entry is None else entry.num_samples)
+    trials = []
+    for label, variant in search.variants(here.at("config"), config, samples):
+        made = build.config_of(here.anew(), default, content.get("env"), variant)
+        trials += [Trial(label, made)] if made is not None else []
+    if entry is None:
+        return None
+    return Experiment(here.name, trials, criteria, entry.checkpoint_config)
+
+
+def _entry(here: Validator, content: dict[str, Any]) -> _Entry | None:
+    """The experiment's own keys; None if there is a problem with one of them."""
+    former = [key for key in content if key in former_keys.EXPERIMENT_KEYS]
+    for key in former:
+        here.at(key).problem(f"{key!r}: use {former_keys.EXPERIMENT_KEYS[key]}.")
     try:
-        return _Entry.model_validate(content)
+        return _Entry.model_validate({k: v for k, v in content.items() if k not in former})
     except ValidationError as error:
-        # A key that is missing may just be one that is misspelt.
-        first = min(error.errors(), key=lambda e: e["type"] == "missing")
-        keys = first["loc"]
-        key = str(keys[-1])
-        known = CheckpointOptions if len(keys) > 1 else _Entry
-        if first["type"] == "extra_forbidden":
-            message = (
-                f"unknown key {key!r}.{nearest(key, known.model_fields)} "
-                f"Keys here: {', '.join(known.model_fields)}."
-            )
-        elif first["type"] == "missing":
-            message = f"the experiment {name!r} lacks the key {key!r}."
-        else:
-            message = f"{'.'.join(map(str, keys))}={first['input']!r}: {first['msg']}."
-        raise source.problem((name, *keys), message) from error
+        misspelt = set(_misspelt(content))
+        for found in error.errors():
+            keys = found["loc"]
+            known = CheckpointOptions if len(keys) > 1 else _Entry
+            if found["type"] == "missing" and keys[-1] in misspelt:
+                continue
+            here.at(*keys).problem(_sentence(found, here.name, list(known.model_fields)))
+        return None
+
+
+def _misspelt(content: dict[str, Any]) -> Iterator[str]:
+    """The keys of an experiment that unknown keys seem to stand for."""
+    for key in content:
+        if key not in _Entry.model_fields:
+            yield from difflib.get_close_matches(str(key), _Entry.model_fields, n=1, cutoff=0.5)
+
+
+def _sentence(found: Any, experiment: str, known: list[str]) -> str:
+    """What Pydantic has found wrong with a key."""
+    key = str(found["loc"][-1])
+    if found["type"] == "extra_forbidden":
+        return f"unknown key {key!r}.{nearest(key, known)} Keys here: {', '.join(known)}."
+    if found["type"] == "missing":
+        return f"the experiment {experiment!r} lacks the key {key!r}."
+    return f"{'.'.join(map(str, found['loc']))}={found['input']!r}: {found['msg']}."
 
 
 def _from_python(file: Path, num_samples: int) -> Experiment:
@@ -163,14 +199,10 @@ def _from_python(file: Path, num_samples: int) -> Experiment:
     try:
         names = runpy.run_path(str(file))
     except Exception as error:
-        line = next(
-            (
-                f":{frame.tb_lineno}"
-                for frame in _frames(error.__traceback__)
-                if frame.tb_frame.f_code.co_filename == str(file)
-            ),
-            "",
-        )
+        lines = [
+            frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == str(file)
+        ]
+        line = f":{lines[-1]}" if lines else ""
         raise UserError(f"{file}{line}: {type(error).__name__}: {error}") from error
     config = names.get("config")
     if not isinstance(config, AlgorithmConfig):
@@ -178,14 +210,10 @@ def _from_python(file: Path, num_samples: int) -> Experiment:
             f"{file}: must define `config`, an AlgorithmConfig such as PPOConfig(); "
             f"found {type(config).__name__ if 'config' in names else 'none'}."
         )
-    stop = check_stop(names.get("stop", {}), str(file))
-    trials = [Trial("", build.checked(config.copy(), str(file))) for _ in range(num_samples)]
-    return Experiment(file.stem, trials, stop)
-
-
-def _frames(traceback: Any) -> list[Any]:
-    frames = []
-    while traceback is not None:
-        frames.insert(0, traceback)
-        traceback = traceback.tb_next
-    return frames
+    source = Source(file)
+    stop, problems = read_stop(names.get("stop", {}))
+    for _, message in problems:
+        source.note((), message)
+    made = build.checked(Validator(source), config.copy())
+    source.require_no_problem()
+    return Experiment(file.stem, [Trial("", made.copy()) for _ in range(num_samples)], stop)

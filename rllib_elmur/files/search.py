@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rllib_elmur.files.source import KeyPath, Source
+from rllib_elmur.files.validator import Validator
 
 #: The distributions by their names in `ray.tune`.
 DISTRIBUTIONS = (
@@ -33,19 +33,24 @@ def is_search(value: Any) -> bool:
 
 
 def variants(
-    source: Source, config: dict[str, Any], path: KeyPath, num_samples: int
+    here: Validator, config: dict[str, Any], num_samples: int
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """The configs that a config with search values stands for.
 
     The draws are the same each time the file is read, so that an interrupted experiment can be
     resumed and a search be repeated.
 
+    Args:
+        here: Where the config stands.
+        config: The config. Search values that are wrong are left out.
+        num_samples: How often distributions are drawn from.
+
     Yields:
         A label such as ``"seed=1, lr=0.0003"`` (empty without a search) and the config.
     """
     from ray.tune.search.variant_generator import generate_variants
 
-    spec = {"config": _with_domains(source, copy.deepcopy(config), path)}
+    spec = {"config": _with_domains(here, copy.deepcopy(config))}
     draws = np.random.RandomState(0)
     for _ in range(num_samples):
         for chosen, resolved in generate_variants(spec, random_state=draws):
@@ -57,26 +62,36 @@ def variants(
             yield label, resolved["config"]
 
 
-def _with_domains(source: Source, value: Any, path: KeyPath) -> Any:
+_WRONG = object()
+
+
+def _with_domains(here: Validator, value: Any) -> Any:
     """Puts Tune's objects in place of the file's distributions; grids Tune knows as they are."""
+    if is_search(value):
+        return _domain(here, *next(iter(value.items())))
+    if isinstance(value, dict):
+        made = {key: _with_domains(here.at(key), part) for key, part in value.items()}
+        return {key: part for key, part in made.items() if part is not _WRONG}
+    if isinstance(value, list):
+        parts = [_with_domains(here.at(i), part) for i, part in enumerate(value)]
+        return [part for part in parts if part is not _WRONG]
+    return value
+
+
+def _domain(here: Validator, word: str, arguments: list[Any]) -> Any:
     from ray import tune
 
-    if is_search(value):
-        [(word, arguments)] = value.items()
-        if not arguments:
-            raise source.problem(path, f"{word} has nothing to choose from.")
-        if word == "grid_search":
-            return value
-        try:
-            # `choice` takes the list, the others its items.
-            return tune.choice(arguments) if word == "choice" else getattr(tune, word)(*arguments)
-        except (TypeError, ValueError, AssertionError) as error:
-            raise source.problem(path, f"{word}: {arguments} does not fit: {error}") from error
-    if isinstance(value, dict):
-        return {k: _with_domains(source, v, (*path, k)) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_with_domains(source, v, (*path, i)) for i, v in enumerate(value)]
-    return value
+    if not arguments:
+        here.problem(f"{word} has nothing to choose from.")
+        return _WRONG
+    if word == "grid_search":
+        return {word: arguments}
+    try:
+        # `choice` takes the list, the others its items.
+        return tune.choice(arguments) if word == "choice" else getattr(tune, word)(*arguments)
+    except (TypeError, ValueError, AssertionError) as error:
+        here.problem(f"{word}: {arguments} does not fit: {error}")
+        return _WRONG
 
 
 def _short(value: Any) -> str:

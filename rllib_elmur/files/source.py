@@ -1,4 +1,4 @@
-"""YAML whose numbers are numbers, with the line of every key."""
+"""YAML whose numbers are numbers, with the line of every key and every problem."""
 
 import re
 from pathlib import Path
@@ -30,11 +30,17 @@ _Loader.add_implicit_resolver(
 
 
 class Source:
-    """A parsed file that knows on which line each of its keys stands."""
+    """A file, the line of each of its keys, and the problems that are found in it.
 
-    def __init__(self, path: Path, text: str):
+    Attributes:
+        path: The file.
+        content: What it says; None if it is not YAML.
+    """
+
+    def __init__(self, path: Path, text: str = ""):
         self.path = path
         self._lines: dict[KeyPath, int] = {}
+        self._problems: list[tuple[int, KeyPath, str]] = []
         try:
             root = yaml.compose(text, Loader=_Loader)
             if root is not None:
@@ -54,26 +60,37 @@ class Source:
                 key = (*path, key_node.value)
                 line = key_node.start_mark.line + 1
                 if key in self._lines:
-                    raise UserError(
-                        f"{self.path}:{line}: {key_node.value!r} stands here and in line "
-                        f"{self._lines[key]}; PyYAML would silently drop the first."
+                    message = (
+                        f"{key_node.value!r} stands here and in line {self._lines[key]}; PyYAML "
+                        "would silently drop the first."
                     )
+                    self._problems.append((line, key, message))
                 self._lines[key] = line
                 self._collect(value_node, key)
         elif isinstance(node, yaml.SequenceNode):
             for index, item in enumerate(node.value):
                 self._collect(item, (*path, index))
 
-    def where(self, path: KeyPath) -> str:
-        """``file:line`` of a key, or of the closest enclosing key that has a line."""
-        for length in range(len(path), 0, -1):
-            if path[:length] in self._lines:
-                return f"{self.path}:{self._lines[path[:length]]}"
-        return str(self.path)
+    def note(self, path: KeyPath, message: str) -> None:
+        """Notes a problem with the value at a path.
 
-    def problem(self, path: KeyPath, message: str) -> UserError:
-        """The error to raise about the key at `path`."""
-        return UserError(f"{self.where(path)}: {message}")
+        It stands at the line of its key, or of the closest enclosing key that has a line.
+        """
+        lengths = range(len(path), 0, -1)
+        line = next((self._lines[path[:n]] for n in lengths if path[:n] in self._lines), 0)
+        if (line, path, message) not in self._problems:
+            self._problems.append((line, path, message))
+
+    def require_no_problem(self) -> None:
+        """Ends the reading of a file in which problems were found.
+
+        Raises:
+            UserError: Its text has a line for each problem, in the order of the file's lines.
+        """
+        if self._problems:
+            found = sorted(self._problems, key=lambda problem: problem[0])
+            lines = [f"{self.path}{f':{n}' if n else ''}: {message}" for n, _, message in found]
+            raise UserError("\n".join(dict.fromkeys(lines)))
 
 
 def read_yaml(path: Path) -> Source:

@@ -1,6 +1,7 @@
 """What the options of a training change in the experiments of its file."""
 
-from rllib_elmur.files.schema import Experiment, check_stop
+from rllib_elmur.errors import UserError
+from rllib_elmur.files.schema import Experiment, read_stop
 from rllib_elmur.proof.callback import report_certified
 from rllib_elmur.runs.options import TrainOptions
 from rllib_elmur.runs.restore import begin_with
@@ -19,7 +20,9 @@ def override(experiment: Experiment, options: TrainOptions) -> None:
             # error in the environment or the module, again and again if it is restarted.
             config.restart_failed_env_runners = bool(options.ray_address)
     if options.stop is not None:
-        experiment.stop = check_stop(options.stop, "--stop")
+        experiment.stop, problems = read_stop(options.stop)
+        if problems:
+            raise UserError("\n".join(f"--stop: {message}" for _, message in problems))
     if "certified" in experiment.stop:
         for config in configs:
             report_certified(config)
