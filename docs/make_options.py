@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
 from typer.main import get_command
 
 from rllib_elmur.cli.verbs import app
 from rllib_elmur.config import ELMURConfig
 from rllib_elmur.envs.endless import EndlessTMaze
 from rllib_elmur.envs.passive import PassiveTMaze
+from rllib_elmur.files.schema import CheckpointOptions, ExperimentOptions
 
 
 def rows_of(head: str, rows: Iterable[Iterable[str]]) -> str:
@@ -71,6 +73,23 @@ def flags(*verb: str) -> str:
     )
 
 
+def keys(model: type[BaseModel]) -> str:
+    """The keys of a mapping in a file."""
+    return rows_of(
+        "key | default | what it is",
+        (
+            (f"`{name}`", _shown_key(field), field.description or "")
+            for name, field in model.model_fields.items()
+        ),
+    )
+
+
+def _shown_key(field: Any) -> str:
+    if field.is_required():
+        return "must be given"
+    return "" if field.default_factory else f"{field.default}"
+
+
 def _flag(option: Any, name: str) -> str:
     return f"`{name} {option.metavar}`" if option.metavar else f"`{name}`"
 
@@ -83,6 +102,8 @@ PARTS: dict[str, Callable[[Path], str]] = {
     "options-model": lambda folder: options(ELMURConfig),
     "options-passive": lambda folder: attributes(PassiveTMaze),
     "options-endless": lambda folder: attributes(EndlessTMaze, PassiveTMaze),
+    "options-experiment": lambda folder: keys(ExperimentOptions),
+    "options-checkpoints": lambda folder: keys(CheckpointOptions),
     "options-train": lambda folder: flags("train", "file"),
     "options-evaluate": lambda folder: flags("evaluate"),
     "options-certify": lambda folder: flags("certify"),

@@ -25,11 +25,22 @@ class CheckpointOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    checkpoint_frequency: int = Field(default=10, ge=0)
-    checkpoint_at_end: bool = True
-    num_to_keep: int | None = Field(default=None, ge=1)
-    checkpoint_score_attribute: str | None = None
-    checkpoint_score_order: str = Field(default="max", pattern="^(max|min)$")
+    checkpoint_frequency: int = Field(
+        default=10, ge=0, description="Iterations between checkpoints; 0: none."
+    )
+    checkpoint_at_end: bool = Field(default=True, description="Save a last checkpoint.")
+    num_to_keep: int | None = Field(
+        default=None,
+        ge=1,
+        description="Checkpoints to keep of each trial; 3 where neither this nor a frequency is "
+        "given, else all.",
+    )
+    checkpoint_score_attribute: str | None = Field(
+        default=None, description="Result by which the best are kept in place of the newest."
+    )
+    checkpoint_score_order: str = Field(
+        default="max", pattern="^(max|min)$", description="Whether the best is the max or the min."
+    )
 
     def model_post_init(self, context: Any) -> None:
         """Keeps three checkpoints where the file asks for neither a rhythm nor a number."""
@@ -37,17 +48,26 @@ class CheckpointOptions(BaseModel):
             self.num_to_keep = 3
 
 
-class _Entry(BaseModel):
+class ExperimentOptions(BaseModel):
     """One experiment of a YAML file, as it is written."""
 
     model_config = ConfigDict(extra="forbid")
 
-    run: str
-    env: str | None = None
-    stop: dict[str, Any] = Field(default_factory=dict)
-    config: dict[str, Any] = Field(default_factory=dict)
-    num_samples: int = Field(default=1, ge=1)
-    checkpoint_config: CheckpointOptions = Field(default_factory=CheckpointOptions)
+    run: str = Field(description="An algorithm of RLlib, such as PPO.")
+    env: str | None = Field(
+        default=None, description="A registered id or a class path; may stand in `config`."
+    )
+    stop: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Results and numbers, nested or as a/b; the first one reached ends a trial.",
+    )
+    config: dict[str, Any] = Field(
+        default_factory=dict, description="Attributes of the algorithm's config; may hold searches."
+    )
+    num_samples: int = Field(default=1, ge=1, description="Trials of each configuration.")
+    checkpoint_config: CheckpointOptions = Field(
+        default_factory=CheckpointOptions, description="When to save, and what to keep; see below."
+    )
 
 
 @dataclass
@@ -128,7 +148,7 @@ def _from_yaml(here: Validator, content: Any, num_samples: int | None) -> Experi
     if not isinstance(content, dict):
         here.problem(
             f"the experiment {here.name!r} must be a mapping with the keys "
-            f"{', '.join(_Entry.model_fields)}."
+            f"{', '.join(ExperimentOptions.model_fields)}."
         )
         return None
     entry = _entry(here, content)
@@ -154,18 +174,20 @@ def _from_yaml(here: Validator, content: Any, num_samples: int | None) -> Experi
     return Experiment(here.name, trials, criteria, entry.checkpoint_config)
 
 
-def _entry(here: Validator, content: dict[str, Any]) -> _Entry | None:
+def _entry(here: Validator, content: dict[str, Any]) -> ExperimentOptions | None:
     """The experiment's own keys; None if there is a problem with one of them."""
     former = [key for key in content if key in former_keys.EXPERIMENT_KEYS]
     for key in former:
         here.at(key).problem(f"{key!r}: use {former_keys.EXPERIMENT_KEYS[key]}.")
     try:
-        return _Entry.model_validate({k: v for k, v in content.items() if k not in former})
+        return ExperimentOptions.model_validate(
+            {k: v for k, v in content.items() if k not in former}
+        )
     except ValidationError as error:
         misspelt = set(_misspelt(content))
         for found in error.errors():
             keys = found["loc"]
-            known = CheckpointOptions if len(keys) > 1 else _Entry
+            known = CheckpointOptions if len(keys) > 1 else ExperimentOptions
             if found["type"] == "missing" and keys[-1] in misspelt:
                 continue
             here.at(*keys).problem(_sentence(found, here.name, list(known.model_fields)))
@@ -175,8 +197,10 @@ def _entry(here: Validator, content: dict[str, Any]) -> _Entry | None:
 def _misspelt(content: dict[str, Any]) -> Iterator[str]:
     """The keys of an experiment that unknown keys seem to stand for."""
     for key in content:
-        if key not in _Entry.model_fields:
-            yield from difflib.get_close_matches(str(key), _Entry.model_fields, n=1, cutoff=0.5)
+        if key not in ExperimentOptions.model_fields:
+            yield from difflib.get_close_matches(
+                str(key), ExperimentOptions.model_fields, n=1, cutoff=0.5
+            )
 
 
 def _sentence(found: Any, experiment: str, known: list[str]) -> str:
