@@ -1,6 +1,9 @@
 """Makes a config's environment once, so that what is wrong with it shows before Ray starts."""
 
+import importlib
+import importlib.util
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +19,8 @@ def env_maker(env: Any) -> Callable[[dict[str, Any]], Any]:
     """A function from an `env_config` to an environment, as RLlib would make it.
 
     Args:
-        env: A class, an id of RLlib's registry or an id of Gymnasium's.
+        env: A class, an id of RLlib's registry or an id of Gymnasium's, which may begin with the
+            module that registers it (``popgym:popgym-RepeatFirstEasy-v0``).
 
     Raises:
         UserError: If the id is known to neither.
@@ -26,14 +30,37 @@ def env_maker(env: Any) -> Callable[[dict[str, Any]], Any]:
     creator = env_creator(env)
     if creator is not None:
         return lambda options: creator(EnvContext(options, worker_index=0))
+    gymnasium_spec(env)
+    return lambda options: gym.make(env, **options)
+
+
+def gymnasium_spec(env: str) -> gym.envs.registration.EnvSpec:
+    """What Gymnasium knows of an id, after the import of the module that the id begins with.
+
+    Raises:
+        UserError: If the module cannot be imported or Gymnasium does not know the id.
+    """
+    module, _, name = env.rpartition(":")
     try:
-        gym.spec(env)
+        if module:
+            importlib.import_module(module)
+        return gym.spec(name)
     except (gym.error.Error, ImportError) as error:
+        if module:
+            raise UserError(f"env={env!r}: {str(error).rstrip('.')}.") from error
         raise UserError(
-            f"env={env!r} is neither an environment id of Gymnasium or RLlib nor a class path."
+            f"env={env!r} is neither an environment id of Gymnasium or RLlib nor a class path; an "
+            "id of another package is written behind the module that registers it, as in "
+            f"'{_registering_module(env) or 'module'}:{env}'."
             f"{nearest(env, [*gym.registry, 'rllib_elmur/TMazePassive-v0'])}"
         ) from error
-    return lambda options: gym.make(env, **options)
+
+
+def _registering_module(env: str) -> str | None:
+    """The installed package that an id seems to be of, by the first word of the id."""
+    word = re.split(r"\W", env)[0]
+    found = (name for name in (word, word.lower()) if name and importlib.util.find_spec(name))
+    return next(found, None)
 
 
 def require_spaces(

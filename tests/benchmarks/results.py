@@ -32,8 +32,19 @@ def save(name: str | None, rows: list[dict[str, Any]]) -> None:
         name: The file's name; without one, nothing is written.
         rows: The figures: mappings of strings, numbers, None, and lists and mappings of these.
     """
-    if name is None:
-        return
+    if name is not None:
+        write(FOLDER / f"{name}.json", name, rows)
+
+
+def write(path: Path, name: str, rows: list[dict[str, Any]], **more: Any) -> None:
+    """Writes figures to a file, with the command, commit, machine and versions behind them.
+
+    Args:
+        path: The file.
+        name: What its content is called.
+        rows: As in `save`.
+        **more: What else the file says.
+    """
     script = Path(sys.argv[0]).resolve().relative_to(ROOT).as_posix()
     record = {
         "name": name,
@@ -42,10 +53,11 @@ def save(name: str | None, rows: list[dict[str, Any]]) -> None:
         "date": date.today().isoformat(),
         "machine": {"cpu": _cpu(), "cores": len(os.sched_getaffinity(0))},
         "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        **more,
         "rows": rows,
     }
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    (FOLDER / f"{name}.json").write_text(text_of(record), encoding="utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text_of(record), encoding="utf-8")
 
 
 def text_of(record: dict[str, Any]) -> str:
