@@ -12,7 +12,6 @@ the versions that its own `constraints.txt` names. The exit code is 1 if a media
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -21,6 +20,8 @@ import tempfile
 import venv
 from pathlib import Path
 from typing import IO, Any, cast
+
+from results import add_save, save
 
 ROOT = Path(__file__).resolve().parents[2]
 TASKS = Path(__file__).with_name("timed_tasks.py")
@@ -94,8 +95,8 @@ def environment_of(tree: Path, folder: Path) -> Path:
     return python
 
 
-def main() -> None:
-    """Prints a row for each task."""
+def command_line() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("commit", help="what the working tree is compared with")
     parser.add_argument("--here", action="store_true", help="use this environment's packages")
@@ -103,8 +104,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=12, help="of each task in each pair")
     parser.add_argument("--only", default="", help="only tasks with this in their names")
     parser.add_argument("--at-least", type=float, default=0.0, help="the least ratio that passes")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
-    options = parser.parse_args()
+    add_save(parser)
+    return parser
+
+
+def main() -> None:
+    """Prints a row for each task."""
+    options = command_line().parse_args()
     found: dict[str, list[list[float]]] = {}  # by task, a list for each pair of processes
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -128,8 +134,7 @@ def main() -> None:
     for row in rows:
         low, high = row["range"]
         print(f"{row['what']:<32} {row['ratio']:.3f}   {low:.3f} - {high:.3f}")
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1))
+    save(options.save, rows)
     raise SystemExit(any(row["ratio"] < options.at_least for row in rows))
 
 
