@@ -22,13 +22,13 @@ class OptionError(ValueError):
 
 
 def nearest(name: str, valid: Iterable[str], cutoff: float = 0.5) -> str:
-    """A sentence naming the valid name closest to `name`, or an empty string."""
+    """Returns a sentence that names the valid name closest to `name`, or an empty string."""
     close = difflib.get_close_matches(name, [str(v) for v in valid], n=1, cutoff=cutoff)
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """The exception that started a chain of wrapped ones (Ray wraps what a worker raises)."""
+    """Returns the exception at the begin of a chain; Ray wraps what a worker raises."""
     seen = set()
     while id(error) not in seen:
         seen.add(id(error))
@@ -39,12 +39,12 @@ def root_cause(error: BaseException) -> BaseException:
     return error
 
 
-def last_words(text: str) -> str:
-    """The innermost ``SomeError: message`` of a (possibly nested) formatted traceback."""
+def innermost_error(text: str) -> str:
+    """Returns the innermost ``SomeError: message`` of a formatted, possibly nested traceback."""
     lines = [line.rstrip() for line in text.strip().splitlines()]
     error = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt): \S")
     for index in reversed(range(len(lines))):
         if error.match(lines[index]):
-            # Its message goes on to the next blank line or traceback.
+            # The message ends at the next blank line or traceback.
             return re.split(r"\n\s*\n|\n\S*Traceback", "\n".join(lines[index:]))[0]
     return lines[-1] if lines else "no message"

@@ -1,1 +1,1 @@
-"""From a file to RLlib configs."""
+"""Reads experiments from YAML and Python files, and makes RLlib configs of them."""

@@ -1,4 +1,4 @@
-"""Makes a config's environment once, so that what is wrong with it shows before Ray starts."""
+"""Environments by class or id, and the spaces that a policy was trained for."""
 
 import importlib
 import importlib.util
@@ -8,11 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.env.env_context import EnvContext
 
 from rllib_elmur.errors import UserError, nearest
-from rllib_elmur.plugin.rllib_internals import env_creator, env_to_module_builder
+from rllib_elmur.plugin.rllib_internals import env_creator
 
 
 def env_maker(env: Any) -> Callable[[dict[str, Any]], Any]:
@@ -74,45 +73,3 @@ def require_spaces(
                 f"{where}the policy was trained for the {kind} space {wanted}, but the environment "
                 f"has {found}."
             )
-
-
-def check_environment(config: AlgorithmConfig) -> None:
-    """Makes and closes the training and the evaluation environment.
-
-    Raises:
-        UserError: If an environment cannot be made with its options.
-    """
-    options = dict(config.env_config)
-    overlay = (config.evaluation_config or {}).get("env_config") or {}
-    make = env_maker(config.env)
-    for name, chosen in {
-        "env_config": options,
-        "evaluation_config": {**options, **overlay},
-    }.items():
-        if name == "evaluation_config" and not overlay:
-            continue
-        try:
-            env = make(chosen)
-        except UserError:
-            raise
-        except Exception as error:
-            raise UserError(f"{error} ({name}={chosen} of {_name(config.env)})") from error
-        if name == "env_config":
-            _check_module(config, env)
-        env.close()
-
-
-def _check_module(config: AlgorithmConfig, env: Any) -> None:
-    """Builds ELMUR's module for the spaces, which it may not support."""
-    from rllib_elmur.plugin.module import ELMURTorchRLModule
-
-    spec = config.rl_module_spec
-    # Connectors of the user's may change the observation space, which is known on a worker only.
-    if getattr(spec, "module_class", None) is ELMURTorchRLModule and (
-        env_to_module_builder(config) is None
-    ):
-        config.copy(copy_frozen=False).get_rl_module_spec(env=env, inference_only=True).build()
-
-
-def _name(env: Any) -> str:
-    return env if isinstance(env, str) else env.__name__

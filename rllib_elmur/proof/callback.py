@@ -1,4 +1,4 @@
-"""The RLlib callback that certifies the policy while it trains."""
+"""The callback that certifies a policy while RLlib trains it."""
 
 import copy
 from math import nan
@@ -12,11 +12,11 @@ from rllib_elmur.plugin.environments import env_maker
 from rllib_elmur.plugin.process import one_thread
 from rllib_elmur.plugin.success import SuccessMetric, divide
 from rllib_elmur.proof.certify import check_config, require_finite
-from rllib_elmur.proof.search import Certificate, close
+from rllib_elmur.proof.search import Certificate, check_all_episodes
 
 
 class CertifyMemory(SuccessMetric):
-    """`SuccessMetric`, and once success has come a certificate (see `proof.certify`).
+    """Reports `success`, and certifies the policy once success is high (see `proof.certify`).
 
     Reports `certified` (1 or 0; NaN in an iteration that was not checked), `certificate_states`,
     `certificate_gap` and `certificate_seconds` at the top of an iteration's results. A check that
@@ -61,7 +61,7 @@ class CertifyMemory(SuccessMetric):
             module.set_state(weights)
             network, task = require_finite(module, self._env)
             with one_thread():
-                found = close(network, task, self._MAX_STATES)
+                found = check_all_episodes(network, task, self._MAX_STATES)
             self._seconds += found.seconds
             before, weights = weights, algorithm.learner_group.get_weights()[DEFAULT_MODULE_ID]
             if all(np.array_equal(weights[name], value) for name, value in before.items()):
@@ -69,7 +69,7 @@ class CertifyMemory(SuccessMetric):
 
 
 def report_certified(config: AlgorithmConfig) -> None:
-    """Lets a training report `certified`, on which its end depends.
+    """Adds `CertifyMemory` to the config of a training that ends when its policy is certified.
 
     Raises:
         UserError: If the policy could not be certified.

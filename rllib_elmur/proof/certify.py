@@ -1,4 +1,4 @@
-"""Decides whether a policy remembers in every episode, and shows one in which it does not."""
+"""Decides whether a policy acts correctly in every episode, and replays one in which it fails."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from rllib_elmur.plugin.environments import env_maker, require_spaces
 from rllib_elmur.plugin.module import ELMURTorchRLModule
 from rllib_elmur.plugin.process import one_thread
 from rllib_elmur.proof import MAX_STATES
-from rllib_elmur.proof.search import Certificate, close
+from rllib_elmur.proof.search import Certificate, check_all_episodes
 
 
 @dataclass
@@ -91,20 +91,20 @@ def certify_module(
     max_states: int = MAX_STATES,
     on_progress: Callable[[Certificate], Any] | None = None,
 ) -> tuple[Certificate, Replay | None]:
-    """The same for a module and an environment at hand."""
+    """Decides it for a module and an environment that exist already (see `certify`)."""
     network, task = require_finite(module, env)
     with one_thread():
-        certificate = close(network, task, max_states, on_progress)
+        certificate = check_all_episodes(network, task, max_states, on_progress)
     if certificate.counterexample is None:
         return certificate, None
     return certificate, _replay(module, env, task, certificate.counterexample)
 
 
 def require_finite(module: Any, env: gym.Env) -> tuple[PolicyNetwork, FiniteTask]:
-    """A policy and a task as finite automata.
+    """Returns the network of a policy with a rounded memory, and the finite task it acts in.
 
     Raises:
-        UserError: If one of them is none.
+        UserError: If the memory is not rounded, or the task not finite.
     """
     if not isinstance(module, ELMURTorchRLModule):
         raise UserError(
@@ -128,10 +128,10 @@ def require_finite(module: Any, env: gym.Env) -> tuple[PolicyNetwork, FiniteTask
 
 
 def finite_task_of(env: gym.Env) -> FiniteTask:
-    """What an environment says of itself as a finite automaton.
+    """Returns an environment's description of itself as a finite automaton.
 
     Raises:
-        UserError: If it says nothing.
+        UserError: If the environment has none.
     """
     describe = getattr(env.unwrapped, "finite_task", None)
     if describe is None:

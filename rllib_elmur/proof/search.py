@@ -1,4 +1,4 @@
-"""Closes the set of memories that any episode can lead to, and checks every answer in each.
+"""Finds every memory that an episode can lead to, and checks the policy's actions in each.
 
 With a rounded memory a policy is a finite automaton (`model.automaton`), and so is a task
 (`envs.finite`). The search goes breadth first over their product, a segment at a time, so that the
@@ -23,9 +23,9 @@ from rllib_elmur.model.network import PolicyNetwork
 from rllib_elmur.proof.automaton import PolicyAutomaton, SegmentTree
 
 BOUNDARY = 1e-5
-"""A value closer than this to a boundary of the rounding goes both ways."""
+"""A value closer than this to a boundary of the rounding is followed both up and down."""
 SMALLEST_GAP = 1e-4
-"""An answer counts as correct only if its logit is ahead of all wrong ones by this much."""
+"""An action counts as correct only if its logit exceeds those of all wrong ones by this much."""
 
 _TOKENS_AT_ONCE = 20_000  # small enough for a processor's cache
 _MOST_UNCERTAIN = 12  # values of one write near a boundary; they lead to 2**12 memories
@@ -33,7 +33,7 @@ _MOST_UNCERTAIN = 12  # values of one write near a boundary; they lead to 2**12 
 
 @dataclass
 class Certificate:
-    """What a search found out.
+    """The outcome of a search.
 
     Attributes:
         verdict: "proven" (for every episode, of any length), "refuted" or "undecided".
@@ -55,7 +55,7 @@ class Certificate:
     counterexample: NDArray | None = None
 
 
-def close(
+def check_all_episodes(
     network: PolicyNetwork,
     task: FiniteTask,
     max_states: int,
@@ -80,7 +80,7 @@ def close(
 
 
 class _Found(NamedTuple):
-    """A state, and the segment by which it was first reached."""
+    """A state of the search, and the segment by which it was first reached."""
 
     situation: int
     memory: bytes
@@ -125,7 +125,7 @@ class _Search:
         yield self.certificate
 
     def _chunks(self, level: range) -> Iterator[tuple[NDArray[np.int64], SegmentTree]]:
-        """The states of a level, those of one situation together."""
+        """Splits a level into chunks of states that share a situation."""
         situations = np.array([self._found[state].situation for state in level])
         for situation in np.unique(situations):
             tree = self._trees[situation]
@@ -156,7 +156,7 @@ class _Search:
         return []
 
     def _lead(self, logits: Tensor, tree: SegmentTree) -> Tensor:
-        """How far the best correct action's logit is ahead of the best wrong one's, (S, N)."""
+        """Logit of the best correct action minus that of the best wrong one, (S, N)."""
         correct = torch.from_numpy(self._task.correct[tree.symbol])
         best = logits.masked_fill(~correct, -torch.inf).amax(-1)
         return best - logits.masked_fill(correct, -torch.inf).amax(-1)
@@ -206,9 +206,9 @@ class _Search:
 def _distinct(
     low: NDArray[np.int8], high: NDArray[np.int8], target: NDArray[np.int64]
 ) -> Iterator[tuple[int, int]]:
-    """Rows and leaves of all different successors, (S, F, n, d) and (F,).
+    """Yields row and leaf of each distinct successor, out of (S, F, n, d) and (F,).
 
-    Most segments lead from one state to few others; to tell so many apart one by one is slow.
+    Most segments of a state lead to few others; a loop over all of them would be slow.
     """
     n_states, n_leaves = low.shape[:2]
     keys = np.concatenate(
@@ -230,7 +230,7 @@ def _as_bytes(integers: NDArray[np.int64]) -> NDArray[np.int8]:
 
 
 def _both_ways(low: NDArray[np.int8], high: NDArray[np.int8]) -> Iterator[NDArray[np.int8]]:
-    """All contents (n, d) that take each value from one of two."""
+    """Yields all contents (n, d) whose values are each the lower or the higher one."""
     uncertain = low != high
     for choice in product((False, True), repeat=int(uncertain.sum())):
         content = low.copy()

@@ -14,7 +14,7 @@ from rllib_elmur.plugin.module import ELMURTorchRLModule
 from rllib_elmur.plugin.process import one_thread, quiet
 from rllib_elmur.proof import MAX_STATES
 from rllib_elmur.proof.certify import finite_task_of
-from rllib_elmur.proof.search import Certificate, close
+from rllib_elmur.proof.search import Certificate, check_all_episodes
 from rllib_elmur.report import SEGMENTS
 from rllib_elmur.report.retention import Retention, follow
 from rllib_elmur.runs.evaluate import OnStep, Row, evaluate
@@ -52,7 +52,7 @@ def report(
         env.close()
         certificate = None
         if network.elmur.config.memory_levels is not None and not policy.connectors:
-            certificate = close(network, task, MAX_STATES)
+            certificate = check_all_episodes(network, task, MAX_STATES)
         retention = follow(network, task, segments)
         options = EvaluateOptions(sweep={"corridor_length": _LENGTHS}, episodes=_EPISODES)
         rows = evaluate([checkpoint], options, on_step)

@@ -1,4 +1,4 @@
-"""How long the memories of two hints differ along corridors without an end."""
+"""Measures how long the memories of two hints differ in a corridor without an end."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -33,7 +33,7 @@ class Retention(NamedTuple):
 
 @torch.no_grad()
 def follow(network: PolicyNetwork, task: FiniteTask, segments: int) -> Retention:
-    """Shows a policy each of two hints, then corridor without an end, the same for both."""
+    """Follows the memories of two hints through the same endless corridor."""
     length = network.elmur.config.segment_length
     points = np.unique(np.geomspace(1, segments, 60).astype(np.int64))
     points = np.unique(np.concatenate([np.arange(1, min(_SHOWN, segments) + 1), points]))
@@ -52,7 +52,7 @@ def follow(network: PolicyNetwork, task: FiniteTask, segments: int) -> Retention
 
 
 def _ways(task: FiniteTask, generator: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-    """Edges of the next time step: `_WAYS` rows that begin with one hint, then as many others."""
+    """Yields the edges of each time step: `_WAYS` rows that begin with one hint, then the other."""
     first = np.flatnonzero(np.isin(task.source, task.start))
     targets = np.unique(task.target[first])[:2]
     if len(targets) < 2:
@@ -67,7 +67,7 @@ def _ways(task: FiniteTask, generator: np.random.Generator) -> Iterator[NDArray[
 
 
 def _onward(task: FiniteTask, situation: int) -> NDArray[np.int64]:
-    """The edges on which nothing new is said: those that stay, or else one way on."""
+    """Returns the edges that show nothing new: those that stay, or else those to one situation."""
     here = np.flatnonzero(task.source == situation)
     stay = here[task.target[here] == situation]
     if len(stay):

@@ -1,1 +1,1 @@
-"""Training and playing."""
+"""Trains with Ray Tune, and evaluates checkpoints."""

@@ -1,4 +1,4 @@
-"""Starting Ray quietly, and reading what went wrong in it."""
+"""Starts Ray, and reads why a worker of it failed."""
 
 import logging
 import os
@@ -10,7 +10,7 @@ from typing import Any
 
 import ray
 
-from rllib_elmur.errors import UserError, last_words, root_cause
+from rllib_elmur.errors import UserError, innermost_error, root_cause
 from rllib_elmur.plugin.rllib_internals import logs_of_worker
 
 
@@ -18,7 +18,7 @@ from rllib_elmur.plugin.rllib_internals import logs_of_worker
 def started(
     address: str | None, num_cpus: int | None, num_gpus: int | None, verbose: int
 ) -> Generator[None]:
-    """Ray for the time of an experiment; without `address` on this machine alone.
+    """Starts Ray for the time of a `with` block; without `address` on this machine alone.
 
     Args:
         address: The address of a running cluster, or None.
@@ -75,17 +75,17 @@ def require_resources(config: Any, name: str) -> None:
 
 
 def cause_of(error: BaseException) -> str:
-    """What a worker failed with, in one line or a few, without Ray's and RLlib's wrapping."""
+    """Returns why a worker failed, in a line or a few, without the wrapping of Ray and RLlib."""
     cause = root_cause(error)
     text = str(cause)
     log = _log_of_dead_worker(text)
     if log:
-        return last_words(log)
+        return innermost_error(log)
     if not text.strip():
         # RLlib raises an empty error from the environment's; the traceback holds both.
-        return last_words(str(error))
+        return innermost_error(str(error))
     if "Traceback (most recent call last)" in text or re.search(r'^  File "', text, re.M):
-        return last_words(text)
+        return innermost_error(text)
     return f"{type(cause).__name__}: {text}"
 
 

@@ -10,7 +10,7 @@ import torch
 from rllib_elmur.config import ELMURConfig
 from rllib_elmur.envs import END, TMazePassiveEnv
 from rllib_elmur.model.network import PolicyNetwork
-from rllib_elmur.proof.search import close
+from rllib_elmur.proof.search import check_all_episodes
 
 LONGEST = 5
 
@@ -104,7 +104,7 @@ def network(request):
 def test_the_verdict_is_that_of_every_episode_run(network):
     env = TMazePassiveEnv()
     task = env.finite_task()
-    certificate = close(network, task, max_states=3000)
+    certificate = check_all_episodes(network, task, max_states=3000)
     wrong = first_wrong_step(network, env, task, LONGEST + 1)
     match certificate.verdict:
         case "proven":
@@ -122,7 +122,7 @@ def test_it_finds_every_memory_that_an_episode_leads_to_and_no_other(network):
     task = TMazePassiveEnv().finite_task()
     # Every action is correct: the search sees every memory, whatever the policy answers.
     task = task._replace(correct=np.ones_like(task.correct))
-    certificate = close(network, task, max_states=10**6)
+    certificate = check_all_episodes(network, task, max_states=10**6)
     length = network.elmur.config.segment_length
     assert certificate.verdict == "proven"
     found = {(0, 0, b"")}
@@ -147,7 +147,7 @@ def test_it_finds_every_memory_that_an_episode_leads_to_and_no_other(network):
 def test_a_wrong_answer_that_comes_late_is_found_with_the_shortest_way_to_it():
     network = trained(**CASES[1])
     task = TMazePassiveEnv().finite_task()
-    assert close(network, task, max_states=100).verdict == "proven"
+    assert check_all_episodes(network, task, max_states=100).verdict == "proven"
     # The same maze, unrolled: from time 5 on, the other turn is called correct.
     late, size = 5, task.source.max() + 1
     unrolled = [
@@ -164,7 +164,7 @@ def test_a_wrong_answer_that_comes_late_is_found_with_the_shortest_way_to_it():
     other = task._replace(
         source=source, target=target, correct=correct, observation=task.observation[edge]
     )
-    certificate = close(network, other, max_states=100)
+    certificate = check_all_episodes(network, other, max_states=100)
     path = certificate.counterexample
     assert certificate.verdict == "refuted" and len(path) == late + 1
     assert (other.target[path[:-1]] == other.source[path[1:]]).all()
@@ -174,4 +174,4 @@ def test_a_wrong_answer_that_comes_late_is_found_with_the_shortest_way_to_it():
 def test_a_memory_that_does_not_close_is_undecided():
     network, task = trained(**CASES[4]), TMazePassiveEnv().finite_task()
     task = task._replace(correct=np.ones_like(task.correct))
-    assert close(network, task, max_states=2).verdict == "undecided"
+    assert check_all_episodes(network, task, max_states=2).verdict == "undecided"
