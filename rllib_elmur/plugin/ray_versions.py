@@ -6,7 +6,7 @@
 import re
 from importlib.metadata import PackageNotFoundError, version
 
-OLDEST, NEWEST = "2.54", "2.60"
+OLDEST, NEWEST = "2.56", "2.60"
 RANGE = f"ray[rllib] {OLDEST} to {NEWEST}"
 
 

@@ -140,7 +140,8 @@ def test_the_readme_states_the_ranges_of_the_package():
     ray = re.search(r'^ +"(ray\[.*)",$', package, re.M).group(1)
     assert f"`{python}`" in text_of("README.md")
     assert f"`{ray}`" in text_of("README.md")
-    assert f"Python {python.removeprefix('>=').split(',')[0]} or newer" in text_of("README.md")
+    oldest, beyond = re.fullmatch(r">=(3\.\d+),<3\.(\d+)", python).groups()
+    assert f"Python {oldest} to 3.{int(beyond) - 1}" in text_of("README.md")
 
 
 def test_all_examples_are_described():
