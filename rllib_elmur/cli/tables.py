@@ -38,8 +38,9 @@ def _table(rows: list[Row], title: str | None) -> Table:
     columns["steps"] = [f"{row.episode_length:,.1f}" for row in rows]
     columns["steps per second"] = [f"{row.steps_per_second:,.0f}" for row in rows]
     table = Table(title=title, title_justify="left", title_style="bold")
-    for heading in columns:
-        table.add_column(heading, justify="right", no_wrap=True)
+    for heading, cells in columns.items():
+        # On a narrow screen headings are broken, and figures are not.
+        table.add_column(heading, justify="right", min_width=max(map(len, cells)))
     for cells in zip(*columns.values(), strict=True):
         table.add_row(*cells)
     return table
