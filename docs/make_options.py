@@ -12,7 +12,9 @@ from typer.main import get_command
 from rllib_elmur.cli.verbs import app
 from rllib_elmur.config import ELMURConfig
 from rllib_elmur.envs.endless import EndlessTMaze
+from rllib_elmur.envs.multi_cue import MultiCueTMaze
 from rllib_elmur.envs.passive import PassiveTMaze
+from rllib_elmur.envs.task import TMaze
 from rllib_elmur.files.schema import CheckpointOptions, ExperimentOptions
 
 
@@ -100,8 +102,10 @@ def _default(option: Any) -> str:
 
 PARTS: dict[str, Callable[[Path], str]] = {
     "options-model": lambda folder: options(ELMURConfig),
-    "options-passive": lambda folder: attributes(PassiveTMaze),
+    "options-maze": lambda folder: attributes(TMaze),
+    "options-passive": lambda folder: attributes(PassiveTMaze, TMaze),
     "options-endless": lambda folder: attributes(EndlessTMaze, PassiveTMaze),
+    "options-multi-cue": lambda folder: attributes(MultiCueTMaze, TMaze),
     "options-experiment": lambda folder: keys(ExperimentOptions),
     "options-checkpoints": lambda folder: keys(CheckpointOptions),
     "options-train": lambda folder: flags("train", "file"),

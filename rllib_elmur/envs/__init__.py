@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 import gymnasium
 
-from rllib_elmur.envs.adapters import TMazePassiveEnv, TMazePassiveVectorEnv
 from rllib_elmur.envs.endless import TMazeEndlessEnv, TMazeEndlessVectorEnv
 from rllib_elmur.envs.finite import END, FiniteTask
+from rllib_elmur.envs.multi_cue import TMazeMultiCueEnv, TMazeMultiCueVectorEnv
+from rllib_elmur.envs.passive import TMazePassiveEnv, TMazePassiveVectorEnv
 
 
 class EnvClasses(NamedTuple):
@@ -24,6 +25,7 @@ class EnvClasses(NamedTuple):
 ENVIRONMENTS = {
     "rllib_elmur/TMazePassive-v0": EnvClasses(TMazePassiveEnv, TMazePassiveVectorEnv),
     "rllib_elmur/TMazeEndless-v0": EnvClasses(TMazeEndlessEnv, TMazeEndlessVectorEnv),
+    "rllib_elmur/TMazeMultiCue-v0": EnvClasses(TMazeMultiCueEnv, TMazeMultiCueVectorEnv),
 }
 """Environment id -> its classes, for Gymnasium's registry and for RLlib's."""
 
@@ -34,6 +36,8 @@ __all__ = [
     "FiniteTask",
     "TMazeEndlessEnv",
     "TMazeEndlessVectorEnv",
+    "TMazeMultiCueEnv",
+    "TMazeMultiCueVectorEnv",
     "TMazePassiveEnv",
     "TMazePassiveVectorEnv",
     "register_gymnasium_ids",

@@ -9,33 +9,33 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from rllib_elmur.envs import checks, rule
+from rllib_elmur.envs import checks
 from rllib_elmur.envs.episodes import Episodes
 from rllib_elmur.envs.finite import FiniteTask
-from rllib_elmur.envs.passive import PassiveTMaze
+from rllib_elmur.envs.task import TMaze
 
 RENDER_MODES = ["ansi", "rgb_array"]
 _METADATA = {"render_modes": RENDER_MODES, "render_fps": 8}
 
 
-class TMazePassiveEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
-    """The passive T-Maze as a `gymnasium.Env`.
+class TMazeEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
+    """A T-Maze as a `gymnasium.Env`.
 
-    Observations are [y, hint or 0, at-junction flag, noise] (float32); actions are 0 right, 1 up,
-    2 left, 3 down. An episode ends, always as terminated, with a turn at the junction or when its
-    time is up; then ``info["success"]`` tells whether the turn was right. Every info holds the
-    episode's `corridor_length`.
+    Observations are vectors (W,) of the task; actions are 0 right, 1 up, 2 left, 3 down, and those
+    of further arms. An episode ends always as terminated; then ``info["success"]`` tells whether
+    the turn was right, or the share of right turns. Every info holds the `corridor_length` of the
+    corridor in which the agent stands.
 
     Args:
         render_mode: None, "ansi" (text) or "rgb_array" (picture).
-        **options: Those of `PassiveTMaze`.
+        **options: Those of the task.
 
     Raises:
         ValueError: If an option is unknown or its value is not allowed.
     """
 
     metadata: dict[str, Any] = _METADATA
-    task_class: ClassVar[type[PassiveTMaze]] = PassiveTMaze
+    task_class: ClassVar[type[TMaze]]
 
     def __init__(self, render_mode: str | None = None, **options: Any):
         checks.choice("render_mode", render_mode, (None, *RENDER_MODES))
@@ -54,7 +54,7 @@ class TMazePassiveEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
 
         Args:
             seed: Decides all that is random from here on.
-            options: May hold "script", the observations (S, 4) that the episode's first S time
+            options: May hold "script", the observations (S, W) that the episode's first S time
                 steps show to an agent that acts right.
         """
         super().reset(seed=seed)
@@ -72,13 +72,13 @@ class TMazePassiveEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
         """Moves the agent; see `rllib_elmur.envs.rule.step`."""
         if self._ended:
             raise ResetNeeded("the episode has ended: call reset() before step()")
-        action = checks.actions(action, shape=(), count=rule.NUM_ACTIONS)
+        action = checks.actions(action, shape=(), count=int(self.task.action_space.n))
         outcome = self.task.step(self._episodes.state, action[None])
         self._episodes.state = outcome.state
         self._ended = bool(outcome.ended[0])
         info = self._info()
         if self._ended:
-            info["success"] = bool(outcome.success[0])
+            info["success"] = outcome.success[0].item()
         observation = self.task.observe(outcome.state)[0]
         return observation, float(outcome.reward[0]), self._ended, False, info
 
@@ -94,24 +94,24 @@ class TMazePassiveEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
         return {"corridor_length": int(self._episodes.state.corridor_length[0])}
 
 
-class TMazePassiveVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.integer], NDArray]):
-    """N passive T-Mazes in one `gymnasium.vector.VectorEnv`, without a loop over them.
+class TMazeVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.integer], NDArray]):
+    """N T-Mazes in one `gymnasium.vector.VectorEnv`, without a loop over them.
 
-    Step by step it returns what `gymnasium.vector.SyncVectorEnv` over N `TMazePassiveEnv` returns
+    Step by step it returns what `gymnasium.vector.SyncVectorEnv` over N `TMazeEnv` returns
     for the same seeds and actions. A finished episode is reset by the next step (next-step
     autoreset), whose action for it is ignored.
 
     Args:
         num_envs: Number of environments N.
         render_mode: None, "ansi" or "rgb_array".
-        **options: Those of `PassiveTMaze`, the same for all.
+        **options: Those of the task, the same for all.
 
     Raises:
         ValueError: If an option is unknown or its value is not allowed.
     """
 
     metadata: dict[str, Any] = _METADATA | {"autoreset_mode": AutoresetMode.NEXT_STEP}
-    task_class: ClassVar[type[PassiveTMaze]] = PassiveTMaze
+    task_class: ClassVar[type[TMaze]]
 
     def __init__(self, num_envs: int = 1, render_mode: str | None = None, **options: Any):
         self.num_envs = checks.integer("num_envs", num_envs, low=1)
@@ -140,7 +140,7 @@ class TMazePassiveVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.integer], 
             options: May hold "reset_mask", a bool array (N,) of the environments to reset.
 
         Returns:
-            Observations (N, 4) and infos.
+            Observations (N, W) and infos.
 
         Raises:
             ValueError: If the number of seeds or the mask does not fit.
@@ -173,17 +173,16 @@ class TMazePassiveVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.integer], 
         """Moves every agent; environments whose episode has ended are reset instead.
 
         Args:
-            actions: Integers 0..3 (N,).
+            actions: Integers (N,).
 
         Returns:
-            Observations (N, 4), rewards, terminations and truncations (N,), infos.
+            Observations (N, W), rewards, terminations and truncations (N,), infos.
 
         Raises:
-            ValueError: If an action is not one of the four.
+            ValueError: If an action is not one of the action space.
         """
-        actions = checks.actions(
-            actions, shape=(self.num_envs,), count=rule.NUM_ACTIONS, ignored=self._ended
-        )
+        count = int(self.task.action_space.n)
+        actions = checks.actions(actions, (self.num_envs,), count, ignored=self._ended)
         restart = np.flatnonzero(self._ended)
         state, reward, ended, success = self.task.step(self._episodes.state, actions)
         self._episodes.state = state

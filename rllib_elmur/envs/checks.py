@@ -15,14 +15,14 @@ def _is_integer(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def integer(name: str, value: Any, low: int) -> int:
+def integer(name: str, value: Any, low: int, high: int = LARGEST_INTEGER) -> int:
     """Returns the value as an int.
 
     Raises:
-        ValueError: If it is not an integer from `low` to `LARGEST_INTEGER`.
+        ValueError: If it is not an integer from `low` to `high`.
     """
-    if not _is_integer(value) or not low <= value <= LARGEST_INTEGER:
-        raise ValueError(f"{name}={value!r}: must be an integer from {low} to {LARGEST_INTEGER}")
+    if not _is_integer(value) or not low <= value <= high:
+        raise ValueError(f"{name}={value!r}: must be an integer from {low} to {high}")
     return int(value)
 
 
@@ -99,7 +99,7 @@ def actions(value: Any, shape: tuple[int, ...], count: int, ignored: Any = False
         ignored: Mask of those that are not going to be used.
 
     Returns:
-        The actions with the given shape.
+        The actions with the given shape; 0 in the place of illegal ones that are ignored.
 
     Raises:
         ValueError: If the shape or type is wrong, or one that is used is not in 0..count-1.
@@ -113,4 +113,4 @@ def actions(value: Any, shape: tuple[int, ...], count: int, ignored: Any = False
     illegal = (array < 0) | (array >= count)
     if illegal.any() and (illegal & ~np.asarray(ignored)).any():
         raise ValueError(f"action={value!r}: must be from 0 to {count - 1}")
-    return array
+    return np.where(illegal, 0, array)

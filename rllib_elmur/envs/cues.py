@@ -17,7 +17,8 @@ class CueSchedule(NamedTuple):
     Attributes:
         begin: First time step at which the cue is observed (N, C), int64.
         end: First time step at which it no longer is (N, C), int64.
-        value: What it says about the right turn (N, C), int64: +1 up, -1 down, 0 nothing.
+        value: What it says about the right turn (N, C), int64: y of an arm (+1 up, -1 down), 0
+            nothing.
         shows: What the observation holds while it is observed (N, C, W), float32; W is the number
             of entries that the observation keeps for cues.
     """
@@ -51,7 +52,7 @@ def right_turn(cues: CueSchedule, time: NDArray[np.int64]) -> NDArray[np.int64]:
         time: Time step of each episode (N,).
 
     Returns:
-        +1 (up), -1 (down) or 0 (no cue yet) for each episode (N,).
+        y of an arm, such as +1 (up) or -1 (down), or 0 (no cue yet) for each episode (N,).
     """
     counts = (cues.begin <= time[:, None]) & (cues.value != 0)
     # Cues are ordered by time, so the last column that counts is the newest one.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rllib_elmur.envs import checks, rule
-from rllib_elmur.envs.adapters import TMazePassiveEnv, TMazePassiveVectorEnv
+from rllib_elmur.envs.adapters import TMazeEnv, TMazeVectorEnv
 from rllib_elmur.envs.passive import PassiveTMaze
 from rllib_elmur.envs.random_numbers import random_bits, random_integers
 from rllib_elmur.envs.rule import COUNTERS_PER_STEP, Outcome, State
@@ -46,10 +46,10 @@ class EndlessTMaze(PassiveTMaze):
     @property
     def _shortest_corridor(self) -> int:
         """Corridors of one episode are of the lengths that can be drawn, or longer."""
-        return self._length_range[0]
+        return self.length_range[0]
 
     def start(self, seed: NDArray[np.uint64], script: NDArray[np.float32] | None = None) -> State:
-        """Starts N episodes; see `PassiveTMaze.start`."""
+        """Starts N episodes; see `TMaze.start`."""
         state = super().start(seed, script)
         if script is not None:
             number = np.full_like(state.time, 1 + int(script[:-1, -2].sum()))
@@ -67,20 +67,22 @@ class EndlessTMaze(PassiveTMaze):
             seed, time = state.seed[rows], state.time[rows]
             draw = random_bits(seed, time * COUNTERS_PER_STEP + _DRAW_CORRIDOR)
             fresh = self._corridor(seed, time, state.junctions[rows] - 1, state.script, draw)
+            fresh = fresh._replace(correct_turns=state.correct_turns[rows])
             state = rule.replace_episodes(state, rows, fresh)
         return Outcome(state, reward, ended, success)
 
 
-class TMazeEndlessEnv(TMazePassiveEnv):
+class TMazeEndlessEnv(TMazeEnv):
     """The endless T-Maze as a `gymnasium.Env`; options are those of `EndlessTMaze`.
 
-    As `TMazePassiveEnv`, but for what follows a right turn: the next corridor, up to the last one.
+    As `rllib_elmur.envs.TMazePassiveEnv`, but for what follows a right turn: the next corridor, up
+    to the last one.
     """
 
     task_class = EndlessTMaze
 
 
-class TMazeEndlessVectorEnv(TMazePassiveVectorEnv):
-    """N endless T-Mazes; see `TMazePassiveVectorEnv`."""
+class TMazeEndlessVectorEnv(TMazeVectorEnv):
+    """N endless T-Mazes; see `TMazeVectorEnv`."""
 
     task_class = EndlessTMaze

@@ -7,8 +7,8 @@ from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
 from rllib_elmur.envs import render, rule
-from rllib_elmur.envs.passive import PassiveTMaze
 from rllib_elmur.envs.random_numbers import episode_seeds
+from rllib_elmur.envs.task import TMaze
 
 _SEED_BITS = 2**64 - 1
 
@@ -21,7 +21,7 @@ class Episodes:
         num_envs: N.
     """
 
-    def __init__(self, task: PassiveTMaze, num_envs: int):
+    def __init__(self, task: TMaze, num_envs: int):
         self.task = task
         self._env_seed = np.zeros(num_envs, dtype=np.uint64)
         self._number = np.zeros(num_envs, dtype=np.int64)
@@ -57,4 +57,4 @@ class Episodes:
         if mode is None:
             return None
         picture = render.text if mode == "ansi" else render.pixels
-        return picture(render.view(self.state, row, self.task.longest_corridor))
+        return picture(self.task.view(self.state, row))

@@ -1,8 +1,8 @@
 """The rule of the T-Maze, as pure functions over N episodes side by side.
 
 A corridor leads from x = 0 to the junction at x = corridor length, where an arm goes up and one
-goes down. Nothing here draws a random number except the noise of the observation, and nothing is
-kept: `step` maps a state and actions to the next state.
+goes down, and perhaps further ones beyond these. Nothing here draws a random number except the
+noise of the observation, and nothing is kept: `step` maps a state and actions to the next state.
 """
 
 from typing import Literal, NamedTuple
@@ -15,6 +15,12 @@ from rllib_elmur.envs.random_numbers import random_integers
 
 RIGHT, UP, LEFT, DOWN = range(4)
 NUM_ACTIONS = 4
+MAX_ARMS = 32
+
+ARM_OF_ACTION = np.array(
+    [0, 1, 0, -1, *(side * n for n in range(2, MAX_ARMS // 2 + 1) for side in (1, -1))]
+)
+"""y of the arm that an action turns into: +1 up, -1 down, then +2, -2, +3, ...; 0 for none."""
 
 PenaltyRule = Literal["behind_schedule", "standing_still"]
 
@@ -31,10 +37,11 @@ class State(NamedTuple):
         time: Steps taken (N,), int64.
         x: Position along the corridor (N,), int64.
         y: 0 in the corridor, +1 in the upper arm, -1 in the lower one (N,), int64.
-        begin: Time at which the corridor was entered (N,), int64.
+        begin: Time at which the corridor is entered; until then no agent moves (N,), int64.
         corridor_length: Position of the junction (N,), int64.
         time_limit: Number of steps after which the episode ends (N,), int64.
         junctions: Junctions still to come, the corridor's own included (N,), int64.
+        correct_turns: How many turns of the episode were correct so far (N,), int64.
         penalty: Reward of a step that the penalty rule charges (N,), float64, <= 0.
         cues: The cue schedule.
         script: Observations that the first S time steps show to an agent that acts right, whatever
@@ -49,6 +56,7 @@ class State(NamedTuple):
     corridor_length: NDArray[np.int64]
     time_limit: NDArray[np.int64]
     junctions: NDArray[np.int64]
+    correct_turns: NDArray[np.int64]
     penalty: NDArray[np.float64]
     cues: CueSchedule
     script: NDArray[np.float32]
@@ -61,13 +69,14 @@ class Outcome(NamedTuple):
         state: The state after the step.
         reward: Reward (N,), float64.
         ended: Whether the episode is over (N,), bool.
-        success: Whether it ended with the right turn (N,), bool.
+        success: Whether it ended with the right turn (N,), bool; or, in a task of several
+            questions, the share of those that were answered right, float64.
     """
 
     state: State
     reward: NDArray[np.float64]
     ended: NDArray[np.bool_]
-    success: NDArray[np.bool_]
+    success: NDArray
 
 
 def step(
@@ -77,7 +86,7 @@ def step(
 
     Args:
         state: N episodes.
-        action: 0 right, 1 up, 2 left, 3 down (N,).
+        action: 0 right, 1 up, 2 left, 3 down, 4 and more further arms (N,).
         goal_reward: Reward of the right turn.
         penalty_rule: Which steps pay the state's penalty: "behind_schedule" those after which
             x is smaller than the number of steps taken in the corridor, "standing_still" those
@@ -88,20 +97,30 @@ def step(
         The state after the move, rewards and endings.
     """
     time = state.time + 1
-    at_junction = state.x == state.corridor_length
-    forward = (action == RIGHT) & ~at_junction
+    inside = state.time >= state.begin
+    at_junction = is_at_junction(state)
+    forward = (action == RIGHT) & inside & ~at_junction
     back = (action == LEFT) & (state.x > 0)
     x = state.x + forward - back
 
     # Off the junction, up and down are walls.
-    y = (at_junction & (action == UP)).astype(np.int64) - (at_junction & (action == DOWN))
+    y = at_junction * ARM_OF_ACTION[action]
     turned = y != 0
     success = turned & (y == right_turn(state.cues, state.time))
 
     ended = turned | (time >= state.time_limit)
-    charged = ~forward if penalty_rule == "standing_still" else x < time - state.begin
+    still = inside & ~forward
+    charged = still if penalty_rule == "standing_still" else x < time - state.begin
     reward = np.where(charged & ~ended, state.penalty, 0.0) + goal_reward * success
-    return Outcome(state._replace(time=time, x=x, y=y), reward, ended, success)
+    correct_turns = state.correct_turns + success
+    return Outcome(
+        state._replace(time=time, x=x, y=y, correct_turns=correct_turns), reward, ended, success
+    )
+
+
+def is_at_junction(state: State) -> NDArray[np.bool_]:
+    """Returns whether the agents are in their corridor and at its junction (N,)."""
+    return (state.x == state.corridor_length) & (state.time >= state.begin)
 
 
 def observe(state: State) -> NDArray[np.float32]:
@@ -120,7 +139,7 @@ def observe(state: State) -> NDArray[np.float32]:
     return compose_observation(
         y=state.y,
         cue=observed_cue(state.cues, state.time),
-        at_junction=state.x == state.corridor_length,
+        at_junction=is_at_junction(state),
         noise=noise,
     )
 
@@ -134,7 +153,7 @@ def compose_observation(
     """Puts an observation together: the only place that knows its layout.
 
     Args:
-        y: -1, 0 or +1 (N,).
+        y: 0 in the corridor, else that of an arm (N,).
         cue: What is shown of the cues (N, W), 0 for nothing.
         at_junction: Whether the agent stands at the junction's x (N,).
         noise: -1, 0 or +1 (N,).

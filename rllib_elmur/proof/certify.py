@@ -37,7 +37,8 @@ class Replay:
         actions: What the policy did, (T,).
         confirmed: Whether the environment showed these observations, and the policy's last
             action was wrong and no other.
-        success: What the environment says of the episode; None if it went on.
+        success: What the environment says of the episode, or the share of what was asked that was
+            answered correctly; None if it went on.
     """
 
     info: dict[str, Any]
@@ -46,7 +47,7 @@ class Replay:
     correct: NDArray[np.bool_]
     actions: NDArray[np.int64]
     confirmed: bool
-    success: bool | None
+    success: bool | float | None
 
 
 def certify(
@@ -131,7 +132,7 @@ def finite_task_of(env: gym.Env) -> FiniteTask:
     """Returns an environment's description of itself as a finite automaton.
 
     Raises:
-        UserError: If the environment has none.
+        UserError: If the environment has none, or one that is too large to list.
     """
     describe = getattr(env.unwrapped, "finite_task", None)
     if describe is None:
@@ -139,7 +140,10 @@ def finite_task_of(env: gym.Env) -> FiniteTask:
             f"{type(env.unwrapped).__name__} has no finite description: it needs a method "
             "`finite_task` that returns an `rllib_elmur.envs.FiniteTask`."
         )
-    return describe()
+    try:
+        return describe()
+    except ValueError as error:
+        raise UserError(f"{type(env.unwrapped).__name__}: {error}.") from error
 
 
 def check_config(config: AlgorithmConfig) -> None:
@@ -167,7 +171,7 @@ def _replay(module: Any, env: gym.Env, task: FiniteTask, edges: NDArray[np.int64
         actions.append(int(logits.argmax()))
         observation, _, terminated, truncated, last = env.step(actions[-1])
         if terminated or truncated:
-            success = bool(last["success"]) if "success" in last else None
+            success = np.asarray(last["success"]).item() if "success" in last else None
             break
     return Replay(
         info=info,

@@ -151,7 +151,7 @@ class _Search:
             depth = tree.depth[wrong[:, 1]]
             row, node = wrong[depth.argmin()]
             return [(int(depth.min()), int(states[row]), int(node))]
-        if grow:
+        if grow and len(tree.leaves):
             self._add_successors(states, memory, updates, tree, written)
         return []
 

@@ -73,4 +73,6 @@ def _onward(task: FiniteTask, situation: int) -> NDArray[np.int64]:
     if len(stay):
         return stay
     on = here[(task.target[here] != END) & ~np.isin(task.target[here], task.start)]
+    if not len(on):
+        raise UserError("a report needs a task in which a corridor may go on without an end.")
     return on[task.target[on] == task.target[on[0]]]

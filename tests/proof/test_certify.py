@@ -6,11 +6,14 @@ import gymnasium
 import numpy as np
 import pytest
 import ray
+import torch
 from small_training import ROUNDED, SMALL
+from test_search import scripts
 
 import rllib_elmur
+from rllib_elmur.envs import TMazeMultiCueEnv
 from rllib_elmur.errors import UserError
-from rllib_elmur.proof.certify import certify_module
+from rllib_elmur.proof.certify import _replay, certify_module
 
 
 def test_a_refuted_policy_is_shown_at_its_mistake(rllib, checkpoint, tmp_path):
@@ -55,8 +58,6 @@ def test_a_real_valued_memory_cannot_be_certified():
     with pytest.raises(UserError, match=r"memory_levels=None.*memory_levels >= 2"):
         certify_module(module, env)
     with pytest.raises(UserError, match="Identity is not ELMUR"):
-        import torch
-
         certify_module(torch.nn.Identity(), env)
 
 
@@ -69,6 +70,40 @@ def test_attention_beyond_a_segment_cannot_be_certified():
     )
     with pytest.raises(UserError, match=r"attention_window=8 .* Train with attention_window=None"):
         certify_module(module, env)
+
+
+def untrained(env):
+    return rllib_elmur.ELMURTorchRLModule(
+        observation_space=env.observation_space,
+        action_space=env.action_space,
+        model_config={"memory_levels": 2, "n_layers": 1, "segment_length": 2},
+    )
+
+
+def test_a_mistake_among_several_questions_is_found_and_played():
+    env = gymnasium.make("rllib_elmur/TMazeMultiCue-v0", cues=2, corridor_length=0)
+    certificate, replay = certify_module(untrained(env), env)
+    assert certificate.verdict == "refuted" and replay.confirmed
+
+
+def test_a_share_of_correct_answers_is_told_as_it_is():
+    env = TMazeMultiCueEnv(cues=2, corridor_length=0)
+    module, task = untrained(env), env.finite_task()
+    with torch.no_grad():
+        module.network.pi.bias[1] += 100.0  # always up
+    found = set()
+    for path in scripts(task, 4):
+        replay = _replay(module, env, task, np.asarray(path))
+        assert type(replay.success) is float
+        assert replay.success == replay.correct[2:, 1].mean()
+        found.add(replay.success)
+    assert found == {0.0, 0.5, 1.0}
+
+
+def test_a_task_with_too_many_situations_to_list_is_said():
+    env = gymnasium.make("rllib_elmur/TMazeMultiCue-v0", cues=16)
+    with pytest.raises(UserError, match=r"cues=16.* choose fewer cues or values"):
+        certify_module(untrained(env), env)
 
 
 def test_a_training_that_is_to_end_with_a_proof_needs_a_rounded_memory(rllib, tmp_path):

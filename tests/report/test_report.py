@@ -2,6 +2,13 @@
 
 import csv
 
+import numpy as np
+import pytest
+
+from rllib_elmur.envs import TMazeMultiCueEnv
+from rllib_elmur.errors import UserError
+from rllib_elmur.report.retention import _ways
+
 
 def test_a_report_is_a_picture_and_its_figures(rllib, checkpoint, tmp_path):
     from PIL import Image
@@ -27,3 +34,10 @@ def test_a_report_is_a_picture_and_its_figures(rllib, checkpoint, tmp_path):
 def test_a_report_needs_a_maze(rllib, tmp_path):
     code, output = rllib("report", tmp_path)
     assert code == 1 and "holds none" in output
+
+
+def test_a_report_needs_corridors():
+    ways = _ways(TMazeMultiCueEnv(cues=2, corridor_length=0).finite_task(), np.random.default_rng())
+    with pytest.raises(UserError, match="may go on without an end"):
+        for _ in range(9):
+            next(ways)
