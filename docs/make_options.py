@@ -1,4 +1,4 @@
-"""Tables of options from the dataclasses and commands that define them."""
+"""Tables of options and names from the code that defines them."""
 
 import dataclasses
 import re
@@ -16,6 +16,9 @@ from rllib_elmur.envs.multi_cue import MultiCueTMaze
 from rllib_elmur.envs.passive import PassiveTMaze
 from rllib_elmur.envs.task import TMaze
 from rllib_elmur.files.schema import CheckpointOptions, ExperimentOptions
+from rllib_elmur.plugin.learner.options import LearnerOptions
+from rllib_elmur.plugin.policy_options import PolicyOptions
+from rllib_elmur.plugin.rllib_internals import PRIVATE_NAMES
 
 
 def rows_of(head: str, rows: Iterable[Iterable[str]]) -> str:
@@ -100,8 +103,22 @@ def _default(option: Any) -> str:
     return "" if option.default is None or option.is_flag or option.count else f"{option.default}"
 
 
+def private_names() -> str:
+    """The private names of Ray, with the versions in which they were read."""
+    return rows_of(
+        "module of Ray | read in | names",
+        (
+            (f"`{module}`", f"{oldest} to {newest}", ", ".join(f"`{n}`" for n in names.split()))
+            for (module, oldest, newest), names in PRIVATE_NAMES.items()
+        ),
+    )
+
+
 PARTS: dict[str, Callable[[Path], str]] = {
+    "rllib-names": lambda folder: private_names(),
     "options-model": lambda folder: options(ELMURConfig),
+    "options-policy": lambda folder: options(PolicyOptions),
+    "options-learner": lambda folder: options(LearnerOptions),
     "options-maze": lambda folder: attributes(TMaze),
     "options-passive": lambda folder: attributes(PassiveTMaze, TMaze),
     "options-endless": lambda folder: attributes(EndlessTMaze, PassiveTMaze),

@@ -9,6 +9,7 @@ from importlib import import_module, util
 from typing import TYPE_CHECKING, Any
 
 from rllib_elmur.envs import register_gymnasium_ids
+from rllib_elmur.plugin.ray_versions import require_ray
 
 if TYPE_CHECKING:
     from rllib_elmur.config import ELMURConfig as ELMURConfig
@@ -34,6 +35,8 @@ __all__ = ["__version__", *_PUBLIC]
 
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
+        if _PUBLIC[name].split(".")[1] in ("plugin", "proof"):
+            require_ray()
         return getattr(import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module 'rllib_elmur' has no attribute {name!r}")
 

@@ -1,18 +1,23 @@
 """The options: what is allowed, and what the errors say."""
 
 import dataclasses
+import typing
 import warnings
 
 import pytest
 
-from rllib_elmur.config import ELMURConfig
+from rllib_elmur.config import ELMURConfig, ModelArguments
+from rllib_elmur.plugin.learner.options import LearnerArguments, LearnerOptions
+from rllib_elmur.plugin.policy_options import PolicyOptions, warn_of_short_sequences
 
+KINDS = (ELMURConfig, PolicyOptions, LearnerOptions)
 INTEGERS = ["d_model", "n_layers", "n_heads", "d_ff", "segment_length", "memory_slots"]
 NUMBERS = ["memory_init_std", "memory_lr_scale", "memory_commitment"]
 NUMBERS += ["weight_decay", "encoder_weight_decay", "advantage_std_floor"]
 OUT_OF_RANGE = [
     *((name, value, "an integer >= 1") for name in INTEGERS for value in (0, -3, 2.0, "4", None)),
     *(("max_seq_len", value, "an integer >= 1") for value in (0, -1, 35.0, None)),
+    *(("attention_window", value, "an integer >= 1, or None") for value in (0, -1, 2.0, True)),
     *(
         ("memory_levels", value, "an integer >= 2 and <= 127, or None")
         for value in (1, 0, -5, 128, 3.0, "5", True)
@@ -35,26 +40,47 @@ OUT_OF_RANGE = [
 ]
 
 
+def kind_of(name):
+    """The class whose option this is."""
+    [kind] = [kind for kind in KINDS if name in kind.names()]
+    return kind
+
+
 @pytest.mark.parametrize(("name", "value", "allowed"), OUT_OF_RANGE)
 def test_a_value_out_of_range_is_one_error_naming_field_value_and_what_is_allowed(
     name, value, allowed
 ):
     with pytest.raises(ValueError) as error:
-        ELMURConfig(**{name: value})
+        kind_of(name)(**{name: value})
     assert str(error.value) == f"{name}={value!r}: must be {allowed}."
     with pytest.raises(ValueError, match=rf"^{name}="):
-        ELMURConfig.from_dict({name: value})
+        kind_of(name).from_dict({name: value})
 
 
 def test_every_option_has_a_sentence_and_every_range_is_tested():
-    for option in dataclasses.fields(ELMURConfig):
+    options = [option for kind in KINDS for option in dataclasses.fields(kind)]
+    for option in options:
         assert option.metadata["help"].endswith(".")
     tested = {name for name, _, _ in OUT_OF_RANGE}
-    untested = {option.name for option in dataclasses.fields(ELMURConfig)} - tested
-    assert all(isinstance(getattr(ELMURConfig(), name), bool) for name in untested)
+    untested = {option.name for option in options} - tested
+    assert all(isinstance(getattr(kind_of(name)(), name), bool) for name in untested)
     for name in untested:
         with pytest.raises(ValueError, match=rf"^{name}='yes': must be a bool"):
-            ELMURConfig(**{name: "yes"})
+            kind_of(name)(**{name: "yes"})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"), [(ModelArguments, ELMURConfig), (LearnerArguments, LearnerOptions)]
+)
+def test_what_an_editor_completes_are_the_options_with_their_types(arguments, options):
+    hints = typing.get_type_hints(options)
+    completed = {
+        name: {*typing.get_args(hint)} - {typing.Any}
+        for name, hint in typing.get_type_hints(arguments).items()
+    }
+    assert completed == {
+        name: {*(typing.get_args(hints[name]) or [hints[name]])} for name in options.names()
+    }
 
 
 def test_commitment_needs_something_to_commit_to():
@@ -68,18 +94,21 @@ def test_commitment_needs_something_to_commit_to():
     [
         {"lru_blend": 0},
         {"lru_blend": 1},
-        {"memory_init_std": 0, "memory_lr_scale": 0},
+        {"memory_init_std": 0},
+        {"memory_lr_scale": 0},
+        {"attention_window": 1},
         {"memory_levels": None},
         {"memory_levels": 2},
         {"memory_levels": 127},
         {"d_model": 1, "n_heads": 1, "d_ff": 1, "n_layers": 1, "memory_slots": 1},
-        {"segment_length": 1, "max_seq_len": 2},
+        {"segment_length": 1},
+        {"max_seq_len": 1},
     ],
 )
 def test_the_ends_of_each_range_are_allowed_without_a_warning(options):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        config = ELMURConfig(**options)
+        config = kind_of(next(iter(options)))(**options)
     assert all(getattr(config, name) == value for name, value in options.items())
 
 
@@ -123,7 +152,7 @@ def test_from_dict_takes_options_and_leaves_out_the_keys_it_is_told_to_ignore():
 
 
 def test_from_dict_of_a_config_s_own_options_gives_it_back():
-    config = ELMURConfig(d_model=32, memory_levels=5, lru_blend=0.5, max_seq_len=20)
+    config = ELMURConfig(d_model=32, memory_levels=5, lru_blend=0.5)
     assert ELMURConfig.from_dict(dataclasses.asdict(config)) == config
     assert ELMURConfig.from_dict({}) == ELMURConfig()
 
@@ -131,20 +160,18 @@ def test_from_dict_of_a_config_s_own_options_gives_it_back():
 @pytest.mark.parametrize("max_seq_len", [1, 5, 9])
 def test_training_sequences_under_two_segments_are_warned_of(max_seq_len):
     with pytest.warns(UserWarning) as caught:
-        ELMURConfig(segment_length=5, max_seq_len=max_seq_len)
+        warn_of_short_sequences(max_seq_len, segment_length=5)
     assert len(caught) == 1
     message = str(caught[0].message)
     assert f"max_seq_len={max_seq_len}" in message and "segment_length=5" in message
     assert "at least 10" in message
-    with pytest.warns(UserWarning, match=f"max_seq_len={max_seq_len}"):
-        ELMURConfig.from_dict({"segment_length": 5, "max_seq_len": max_seq_len})
 
 
 @pytest.mark.parametrize("max_seq_len", [10, 11, 35])
 def test_training_sequences_of_two_segments_or_more_are_not(max_seq_len):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        ELMURConfig(segment_length=5, max_seq_len=max_seq_len)
+        warn_of_short_sequences(max_seq_len, segment_length=5)
 
 
 def test_a_config_cannot_be_changed_after_its_check():

@@ -1,19 +1,16 @@
 """The `rllib` command: each verb parses, makes one call, prints."""
 
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import typer
-from packaging.version import Version
 from rich.console import Console
 
 from rllib_elmur.cli import flags
 from rllib_elmur.cli.former_arguments import refuse_former_arguments
 from rllib_elmur.errors import UserError
+from rllib_elmur.plugin.ray_versions import require_ray
 from rllib_elmur.runs.options import TrainOptions
-
-_OLDEST_RAY = "2.50"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -133,14 +130,12 @@ def example_run(name: flags.Name, options: TrainOptions) -> None:
 
 def _require_ray() -> None:
     try:
-        found = version("ray")
-    except PackageNotFoundError:
-        raise UserError(f"Ray is not installed; needed: ray[rllib] >= {_OLDEST_RAY}.") from None
-    if Version(found) < Version(_OLDEST_RAY):
+        require_ray()
+    except ImportError as error:
         raise UserError(
-            f"Ray {found} is too old: this command needs ray[rllib] >= {_OLDEST_RAY}. Older "
-            "versions install a command of the same name; whichever is installed last wins."
-        )
+            f"{error} Older versions of Ray install a command of the same name; whichever is "
+            "installed last wins."
+        ) from error
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """From the mappings of an experiment to an AlgorithmConfig that RLlib can run."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,11 +15,12 @@ from rllib_elmur.files import keys
 from rllib_elmur.files.checks import ConfigCheck, require_new_stack
 from rllib_elmur.files.class_paths import imported, with_objects
 from rllib_elmur.files.validator import Validator
-from rllib_elmur.plugin.module import ELMURTorchRLModule
+from rllib_elmur.plugin.module import is_elmur
+from rllib_elmur.plugin.policy_options import check_model_config
 from rllib_elmur.plugin.success import SuccessMetric
 from rllib_elmur.plugin.use import use_elmur, use_vector_form
 
-_SPEC = "rl_module_spec"
+_SPEC, _LEARNER = "rl_module_spec", "learner_config_dict"
 _SPEC_KEYS = ["module_class", "model_config", "catalog_class"]
 
 
@@ -104,22 +105,41 @@ def _assembled(
         try:
             return _assemble(default, settings)
         except OptionError as error:
-            options = settings[_SPEC]["model_config"]
-            option = next((name for name in error.options if name in options), None)
+            place = _place_of(error.options, settings)
             # Without an option that is wrong, others may seem to be.
             if not wrong & set(error.options):
-                here.at(_SPEC, "model_config", option or 0).refused(error)
-            if option is None:
+                here.at(*(place or (_SPEC, "model_config", 0))).refused(error)
+            if place is None:
                 return None
-            wrong.add(option)
-            options = {name: value for name, value in options.items() if name != option}
-            settings[_SPEC] = {**settings[_SPEC], "model_config": options}
+            wrong.add(place[-1])
+            _remove(settings, place)
         except (ValueError, TypeError) as error:
             key = _refused_alone(here, default, settings)
             if key is None:
                 here.refused(error)
                 return None
             del settings[key]
+
+
+def _place_of(options: Sequence[str], settings: dict[str, Any]) -> tuple[str, ...] | None:
+    """Where the first of some options stands that the settings have; None if they have none."""
+    model_config = (settings.get(_SPEC) or {}).get("model_config") or {}
+    for option in options:
+        if option in model_config:
+            return (_SPEC, "model_config", option)
+        if option in (settings.get(_LEARNER) or {}):
+            return (_LEARNER, option)
+    return None
+
+
+def _remove(settings: dict[str, Any], place: tuple[str, ...]) -> None:
+    """Removes an option from settings, and leaves mappings in them that others may have."""
+    key, *rest = place
+    if rest:
+        settings[key] = dict(settings[key])
+        _remove(settings[key], tuple(rest))
+    else:
+        del settings[key]
 
 
 def _refused_alone(
@@ -147,8 +167,10 @@ def _assemble(default: AlgorithmConfig, settings: Mapping[str, Any]) -> Algorith
             keys.method_of(config, key)(**{key: settings[key]})
     require_new_stack(config)
     spec = settings.get(_SPEC)
-    if spec is not None and spec["module_class"] is ELMURTorchRLModule:
-        use_elmur(config, **(spec.get("model_config") or {}))
+    if spec is not None and is_elmur(spec["module_class"]):
+        options = spec.get("model_config") or {}
+        check_model_config(options)
+        use_elmur(config, module_class=spec["module_class"], **options)
     elif spec is not None:
         config.rl_module(
             rl_module_spec=RLModuleSpec(

@@ -8,8 +8,8 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from rllib_elmur.errors import UserError
 from rllib_elmur.files.validator import Validator, failures
 from rllib_elmur.plugin.environments import env_maker
-from rllib_elmur.plugin.module import ELMURTorchRLModule
-from rllib_elmur.plugin.rllib_internals import env_to_module_builder
+from rllib_elmur.plugin.module import is_elmur
+from rllib_elmur.plugin.rllib_internals import connector_builders
 
 _NEW_STACK = ("enable_rl_module_and_learner", "enable_env_runner_and_connector_v2")
 
@@ -113,7 +113,7 @@ class ConfigCheck:
         """Builds ELMUR's module for the environment's spaces, which it may not support."""
         # Connectors of the user's may change the observation space, which a worker alone knows.
         module_class = getattr(config.rl_module_spec, "module_class", None)
-        if module_class is not ELMURTorchRLModule or env_to_module_builder(config) is not None:
+        if not is_elmur(module_class) or connector_builders(config)[0] is not None:
             return
         spec = self._settings.get("rl_module_spec") or {}
 

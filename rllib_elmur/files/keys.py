@@ -26,7 +26,13 @@ BY_METHOD = (
 )
 # Former spellings that RLlib's `update_from_dict` still takes, and that are not in `CONFIG_KEYS`.
 _ALSO = ("lambda", "callbacks", "input", "rl_module_spec", *BY_METHOD)
-_MAPPINGS = ("env_config", "evaluation_config", "model_config", "rl_module_spec")
+_MAPPINGS = (
+    "env_config",
+    "evaluation_config",
+    "model_config",
+    "rl_module_spec",
+    "learner_config_dict",
+)
 
 
 def method_of(config: AlgorithmConfig, key: str) -> Callable[..., AlgorithmConfig]:

@@ -10,8 +10,10 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_elmur.errors import UserError
+from rllib_elmur.plugin import formats
 from rllib_elmur.plugin.connectors import BatchToModule
 from rllib_elmur.plugin.default_pieces import TO_MODULE
+from rllib_elmur.plugin.module import is_elmur
 
 _MODULES = Path("learner_group/learner/rl_module")
 _PIPELINE = Path("env_runner/env_to_module_connector")
@@ -85,7 +87,8 @@ def load(checkpoint: Path) -> Policy:
     """Loads the policy of an algorithm's checkpoint (see `find`).
 
     Raises:
-        UserError: If there is no checkpoint, or its module cannot be built.
+        UserError: If there is no checkpoint, if it has another format, or if its module cannot be
+            built.
     """
     path = find(checkpoint)
     module_path = path / _MODULES / DEFAULT_MODULE_ID
@@ -96,9 +99,12 @@ def load(checkpoint: Path) -> Policy:
             "evaluation of these is not supported."
         )
     try:
+        require_format(path)
         settings, _ = _constructor(path)
         module = RLModule.from_checkpoint(str(module_path))
         _, keywords = _constructor(path / _PIPELINE)
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(
             f"{checkpoint}: its module cannot be restored: {type(error).__name__}: {error}"
@@ -106,6 +112,18 @@ def load(checkpoint: Path) -> Policy:
     pieces = [piece[0] for piece in keywords.get("connectors", ())]
     module.eval()  # ty: ignore[missing-attribute]
     return Policy(path, settings, module, [p.__name__ for p in pieces if _changes_input(p)])
+
+
+def require_format(checkpoint: Path) -> None:
+    """Raises a UserError if an ELMUR module in an algorithm's checkpoint has another format."""
+    for module in filter(Path.is_dir, (checkpoint / _MODULES).glob("*")):
+        with open(module / "class_and_ctor_args.pkl", "rb") as file:
+            if not is_elmur(ray.cloudpickle.load(file)["class"]):
+                continue
+        try:
+            formats.require_checkpoint(module)
+        except ValueError as error:
+            raise UserError(str(error)) from error
 
 
 def _changes_input(piece: type) -> bool:

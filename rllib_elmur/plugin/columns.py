@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rllib_elmur.model.elmur import ELMUR
 from rllib_elmur.model.state import State
+from rllib_elmur.plugin import formats
 
 # The key of a batch under which a `LiveBatch` takes the place of STATE_IN.
 LIVE_BATCH = "live_batch"
@@ -66,8 +67,11 @@ def _memory_type(elmur: ELMUR) -> np.dtype:
     return np.dtype(np.float32 if elmur.config.memory_levels is None else np.int8)
 
 
+_FORMAT = bytes([formats.SNAPSHOT])
+
+
 def pack_rows(state: State, elmur: ELMUR) -> list[bytes]:
-    """A snapshot of each row of a state of the model."""
+    """A snapshot of each row of a state of the model (`formats.SNAPSHOT` is its first byte)."""
     clock = state.clock.numpy(force=True)
     anchors = state.anchors.numpy(force=True)
     memory = state.memory.numpy(force=True).astype(_memory_type(elmur))
@@ -76,7 +80,7 @@ def pack_rows(state: State, elmur: ELMUR) -> list[bytes]:
     phase = clock % segment.shape[1]
     known = np.minimum(clock - phase, context.shape[2])  # tokens of the context since the start
     return [
-        b"".join(part.tobytes() for part in (c, a, m, x[:, x.shape[1] - k :], s[:p]))
+        b"".join((_FORMAT, *(part.tobytes() for part in (c, a, m, x[:, x.shape[1] - k :], s[:p]))))
         for c, a, m, x, k, s, p in zip(
             clock, anchors, memory, context, known, segment, phase, strict=True
         )
@@ -84,7 +88,11 @@ def pack_rows(state: State, elmur: ELMUR) -> list[bytes]:
 
 
 def unpack_rows(snapshots: list[bytes | None], elmur: ELMUR) -> dict[str, np.ndarray]:
-    """A STATE_IN column of what `pack_rows` returned; the initial state where there is None."""
+    """A STATE_IN column of what `pack_rows` returned; the initial state where there is None.
+
+    Raises:
+        ValueError: If a snapshot has another format.
+    """
     like = elmur.initial_state()
     columns = {
         name: np.repeat(value.numpy(force=True), len(snapshots), axis=0)
@@ -92,12 +100,14 @@ def unpack_rows(snapshots: list[bytes | None], elmur: ELMUR) -> dict[str, np.nda
     }
     n_anchors, (n_layers, n_before) = like.anchors.numel(), like.context.shape[1:3]
     memory_type = _memory_type(elmur)
-    memory_end = 8 + 8 * n_anchors + like.memory.numel() * memory_type.itemsize
+    memory_begin = 1 + 8 + 8 * n_anchors
+    memory_end = memory_begin + like.memory.numel() * memory_type.itemsize
     for row, snapshot in enumerate(snapshots):
         if snapshot is None:
             continue
-        integers = np.frombuffer(snapshot, np.int64, 1 + n_anchors)
-        memory = np.frombuffer(snapshot[8 + 8 * n_anchors : memory_end], memory_type)
+        formats.require_snapshot(snapshot[0])
+        integers = np.frombuffer(snapshot, np.int64, 1 + n_anchors, offset=1)
+        memory = np.frombuffer(snapshot[memory_begin:memory_end], memory_type)
         tokens = np.frombuffer(snapshot[memory_end:], np.float32)
         tokens = tokens.reshape(-1, like.segment.shape[-1])
         clock = int(integers[0])

@@ -6,12 +6,14 @@ as right as with it, and many times the bytes travel from env runners to learner
 """
 
 import logging
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from rllib_elmur.config import ELMURConfig
 from rllib_elmur.plugin.columns import pack_rows
 from rllib_elmur.plugin.memory_module import MemoryModule
+from rllib_elmur.plugin.policy_options import PolicyOptions
 from rllib_elmur.plugin.ray_versions import RANGE
 
 _logger = logging.getLogger("rllib_elmur")
@@ -63,6 +65,30 @@ def warn(reason: Reason, module: MemoryModule) -> None:
         f"ELMUR's state is stored at each step, {dense:,} bytes per env step in place of about "
         f"{sparse:,}: {reason.why}. {reason.mend}"
     )
+
+
+def warn_by_hand(module: MemoryModule) -> None:
+    """Logs what a module that was put into a config without `use_elmur` goes without, once."""
+    dense, sparse = bytes_per_step(module)
+    say_once(
+        f"{type(module).__name__} was put into the config by hand, so RLlib's own learner and env "
+        f"runner run it: its state is stored at each step ({dense:,} bytes per env step in place "
+        f"of about {sparse:,}), and the learner has none of ELMUR's options. Mend it by "
+        f"`rllib_elmur.use_elmur(config{_arguments(module)})`; a MultiRLModuleSpec stays if it is "
+        "set before."
+    )
+
+
+def _arguments(module: Any) -> str:
+    """The arguments of `use_elmur` that make a module, as far as they are not the defaults."""
+    name = type(module).__name__
+    arguments = "" if name == "ELMURTorchRLModule" else f", module_class={name}"
+    for kind in (ELMURConfig, PolicyOptions):
+        for option in kind.names():
+            value = module.model_config.get(option, getattr(kind, option))
+            if value != getattr(kind, option):
+                arguments += f", {option}={value!r}"
+    return arguments
 
 
 def say_once(sentence: str) -> None:

@@ -12,7 +12,7 @@ from rllib_elmur.plugin.module import ELMURTorchRLModule
 from rllib_elmur.plugin.rllib_internals import (
     OwnSampling,
     RunnerInternals,
-    learner_connector_builder,
+    connector_builders,
     pipelines,
 )
 from rllib_elmur.plugin.rollout import Rollout
@@ -56,7 +56,8 @@ class ELMUREnvRunner(OwnSampling, SingleAgentEnvRunner):
 
     def _obstacle(self) -> dense_state.Reason | None:
         """Why the state has to travel at each step; None if it has not."""
-        if not isinstance(learner_connector_builder(self.config), LearnerConnectorBuilder):
+        _, learner_connector = connector_builders(self.config)
+        if not isinstance(learner_connector, LearnerConnectorBuilder):
             return dense_state.LEARNER_CONNECTOR
         missing = RunnerInternals(self).missing
         if missing:

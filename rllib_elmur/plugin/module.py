@@ -1,6 +1,7 @@
 """The RLModule: ELMUR's policy network as RLlib's algorithms call it."""
 
 import dataclasses
+import inspect
 import math
 from typing import Any
 
@@ -21,12 +22,13 @@ from ray.rllib.utils.annotations import override
 from ray.rllib.utils.typing import StateDict
 from torch import Tensor, nn
 
-from rllib_elmur.config import ELMURConfig
 from rllib_elmur.model.fast.live import LiveBatch
 from rllib_elmur.model.network import PolicyNetwork
 from rllib_elmur.model.state import State
+from rllib_elmur.plugin import dense_state, formats
 from rllib_elmur.plugin.columns import LIVE_BATCH, lengths_from, state_column, state_from
 from rllib_elmur.plugin.distributions import action_distribution
+from rllib_elmur.plugin.policy_options import options_of, warn_of_short_sequences
 from rllib_elmur.plugin.previous import require_previous
 
 # Under this key of `model_config`, `use_elmur` leaves the environment's name for error messages.
@@ -38,7 +40,8 @@ RLLIB_KEYS = frozenset(option.name for option in dataclasses.fields(DefaultModel
 class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI, TargetNetworkAPI):
     """A policy with ELMUR's memory, for PPO, IMPALA, APPO and others that learn on sequences.
 
-    `model_config` takes the options of `ELMURConfig`. Policy and value function share one pass.
+    `model_config` takes the options of `ELMURConfig` and of `PolicyOptions`. Policy and value
+    function share one pass.
 
     Raises:
         ValueError: If an option or a space is not valid; the message names it.
@@ -55,11 +58,14 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI, Targ
         if dataclasses.is_dataclass(options):
             options = dataclasses.asdict(options)
         _require_supported(options)
-        config = ELMURConfig.from_dict(options, ignored=RLLIB_KEYS | {ENVIRONMENT})
+        config, policy = options_of(options, ignored=RLLIB_KEYS | {ENVIRONMENT})
+        warn_of_short_sequences(policy.max_seq_len, config.segment_length)
         self._environment = options.get(ENVIRONMENT, "the environment")
-        require_previous(self.observation_space, config)
+        # Else RLlib's own learner and env runner run a module that was put in by hand.
+        self.is_attached = ENVIRONMENT in options
+        require_previous(self.observation_space, policy)
         # RLlib's connectors look here for the length of training sequences.
-        self.model_config = {**options, "max_seq_len": config.max_seq_len}
+        self.model_config = {**options, "max_seq_len": policy.max_seq_len}
         self.action_dist_cls = action_distribution(self.action_space)
         n_action_inputs = self.action_dist_cls.required_input_dim(space=self.action_space)
         self.network = PolicyNetwork(self.observation_space, n_action_inputs, config)
@@ -90,6 +96,21 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI, Targ
         """Sets the flag alone: RLlib toggles it at each step, and no part behaves differently."""
         self.training = mode
         return self
+
+    @override(TorchRLModule)
+    def get_metadata(self) -> dict[str, Any]:
+        """What is saved beside the weights: RLlib's entries and the format number."""
+        return {**super().get_metadata(), formats.KEY: formats.CHECKPOINT}
+
+    @override(TorchRLModule)
+    def restore_from_path(self, path: Any, *, filesystem: Any = None, **kwargs: Any) -> None:
+        """Loads what `save_to_path` wrote.
+
+        Raises:
+            ValueError: If it has another format.
+        """
+        formats.require_checkpoint(path, filesystem)
+        super().restore_from_path(path, filesystem=filesystem, **kwargs)
 
     @override(TorchRLModule)
     def set_state(self, state: StateDict) -> None:
@@ -133,6 +154,8 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI, Targ
     @override(RLModule)
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Training rows (B, T, ...) with gradient, and the features for `compute_values`."""
+        if not self.is_attached:
+            dense_state.warn_by_hand(self)
         features, state = self._features(batch)
         return {
             Columns.ACTION_DIST_INPUTS: self.network.pi(features),
@@ -174,6 +197,11 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI, Targ
         # Not left to the loss: RLlib would go on with gradients of zero.
         _require_finite(features, batch[Columns.OBS], self._environment)
         return features, state
+
+
+def is_elmur(module_class: Any) -> bool:
+    """Whether something is `ELMURTorchRLModule` or a class derived from it."""
+    return inspect.isclass(module_class) and issubclass(module_class, ELMURTorchRLModule)
 
 
 def _require_supported(model_config: dict[str, Any]) -> None:

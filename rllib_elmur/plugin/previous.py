@@ -16,7 +16,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.env.vector.vector_multi_agent_env import VectorMultiAgentEnv
 from ray.rllib.utils.annotations import override
 
-from rllib_elmur.config import ELMURConfig
+from rllib_elmur.plugin.policy_options import PolicyOptions
 from rllib_elmur.plugin.user_connectors import pieces_of
 
 OBSERVATION = "observation"
@@ -153,34 +153,26 @@ class ConnectorBuilder:
         return [*pieces_of(self.users, *args), ours]
 
 
-def with_previous(users: Any, options: dict[str, Any]) -> Any:
-    """The env-to-module builder that the options ask for.
+def with_previous(users: Any, action: bool, reward: bool) -> Any:
+    """The env-to-module builder that adds the previous action and reward where they are wanted.
 
     Args:
         users: The builder that the algorithm's config holds, or None.
-        options: Options of ELMUR.
+        action: Whether to add the previous action.
+        reward: Whether to add the previous reward.
 
     Returns:
-        `users` itself if no option is on.
-
-    Raises:
-        ValueError: If one of the two options is not a bool.
+        `users` itself if neither is wanted.
     """
     if isinstance(users, ConnectorBuilder):  # `use_elmur` again, with other options
         users = users.users
-    wanted = [options.get(part, False) for part in (PREVIOUS_ACTION, PREVIOUS_REWARD)]
-    if not all(isinstance(part, bool) for part in wanted):
-        raise ValueError(
-            f"{PREVIOUS_ACTION}={wanted[0]!r}, {PREVIOUS_REWARD}={wanted[1]!r}: must be bools, and "
-            "cannot be searched over, as they change the observation space."
-        )
-    return ConnectorBuilder(users, *wanted) if any(wanted) else users
+    return ConnectorBuilder(users, action, reward) if action or reward else users
 
 
-def require_previous(space: gym.Space, config: ELMURConfig) -> None:
+def require_previous(space: gym.Space, options: PolicyOptions) -> None:
     """Raises a ValueError if an option is on but observations do not have its part."""
     for part in (PREVIOUS_ACTION, PREVIOUS_REWARD):
-        if getattr(config, part) and not (isinstance(space, spaces.Dict) and part in space.spaces):
+        if getattr(options, part) and not (isinstance(space, spaces.Dict) and part in space.spaces):
             raise ValueError(
                 f"{part}=True, but the observation space {space} has no part {part!r}: the "
                 "connector that adds it is missing. Call `rllib_elmur.use_elmur(config, "

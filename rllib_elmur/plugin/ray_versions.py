@@ -1,36 +1,42 @@
-"""The versions of Ray that this package works with; no other file says so in code.
+"""The versions of Ray that this package works with: no other file of the package says so.
 
-`tests/compat.sh` runs both ends of the range, and `pyproject.toml` declares it to pip.
+`pyproject.toml` declares the same range to pip, and `tests/compat.sh` runs the ends of it. An older
+Ray is refused, as what is needed is not there. A newer one is warned of: most releases change
+nothing that matters here, and where one does, the plugin goes RLlib's plain way.
 """
 
+import logging
 import re
 from importlib.metadata import PackageNotFoundError, version
 
 OLDEST, NEWEST = "2.56", "2.60"
 RANGE = f"ray[rllib] {OLDEST} to {NEWEST}"
 
-
-def why_not(found: str | None = None) -> str | None:
-    """The sentence on a version of Ray outside of the range; None for one within it.
-
-    Args:
-        found: The version; None: the one that is installed.
-    """
-    if found is None:
-        try:
-            found = version("ray")
-        except PackageNotFoundError:
-            return f"Ray is not installed; rllib_elmur works with {RANGE}."
-    if _minor(OLDEST) <= _minor(found) <= _minor(NEWEST):
-        return None
-    return f"Ray {found} is installed; rllib_elmur works with {RANGE}."
+_logger = logging.getLogger("rllib_elmur")
+_said: set[str] = set()
 
 
 def require_ray() -> None:
-    """Raises an ImportError where Ray is missing or outside of the range."""
-    problem = why_not()
-    if problem is not None:
-        raise ImportError(problem, name="ray")
+    """Checks the installed Ray, before anything of it is imported.
+
+    Raises:
+        ImportError: If there is no Ray or one that is too old.
+    """
+    try:
+        found = version("ray")
+    except PackageNotFoundError:
+        raise ImportError(f"Ray is not installed: rllib_elmur needs {RANGE}.", name="ray") from None
+    if _minor(found) < _minor(OLDEST):
+        raise ImportError(
+            f"Ray {found} is too old: rllib_elmur needs {RANGE}, the versions that it is tested "
+            "with.",
+            name="ray",
+        )
+    if _minor(found) > _minor(NEWEST) and found not in _said:
+        _said.add(found)
+        _logger.warning(
+            f"Ray {found} is newer than the versions that rllib_elmur is tested with, {RANGE}."
+        )
 
 
 def _minor(found: str) -> tuple[int, int]:

@@ -2,8 +2,7 @@
 
 Any release of Ray may rename what is private. A new release is therefore read against this file
 alone: `PRIVATE_NAMES` says which module of Ray defines each name, and in which versions the name
-was read there. Methods that RLlib documents for overriding (`_forward`, `_forward_train`) are not
-private.
+was read there. Methods that RLlib documents for overriding (`_forward_train`) are not private.
 
 Modules of Ray are imported where they are used: `import rllib_elmur` alone needs no Ray.
 """
@@ -21,12 +20,11 @@ _OF_SAMPLING = {
         " _make_on_episode_callback _increase_sampled_metrics _done_episodes_for_metrics"
         " _ongoing_episodes_for_metrics"
     ),
-    ("rllib.env.env_runner", "2.50", "2.60"): "_try_env_step",
     ("rllib.env.env_runner", "2.53", "2.60"): (
         "num_env_steps_sampled_lifetime _metrics_num_env_steps_sampled _log_env_steps"
     ),
     ("rllib.env.env_runner", "2.54", "2.60"): (
-        "_ongoing_episodes _shared_data _needs_initial_reset _reset_envs_and_episodes"
+        "_try_env_step _ongoing_episodes _shared_data _needs_initial_reset _reset_envs_and_episodes"
     ),
 }
 PRIVATE_NAMES = {
@@ -144,14 +142,9 @@ def pipelines(runner: Any) -> tuple[Any, Any]:
     return runner._env_to_module, runner._module_to_env
 
 
-def env_to_module_builder(config: Any) -> Callable[..., Any] | None:
-    """The argument of a config's `env_runners(env_to_module_connector=...)`."""
-    return config._env_to_module_connector
-
-
-def learner_connector_builder(config: Any) -> Callable[..., Any] | None:
-    """The argument of a config's `learners(learner_connector=...)`."""
-    return config._learner_connector
+def connector_builders(config: Any) -> tuple[Any, Any]:
+    """The config's `env_to_module_connector` and `learner_connector`, functions or None."""
+    return config._env_to_module_connector, config._learner_connector
 
 
 def freeze_filters(pipeline: Any) -> None:
@@ -248,9 +241,8 @@ def env_creator(name: str) -> Callable[[Any], Any] | None:
     """The function behind an environment's name in RLlib's registry; None if it has no such."""
     from ray.tune.registry import ENV_CREATOR, _global_registry
 
-    if not _global_registry.contains(ENV_CREATOR, name):
-        return None
-    return _global_registry.get(ENV_CREATOR, name)
+    known = _global_registry.contains(ENV_CREATOR, name)
+    return _global_registry.get(ENV_CREATOR, name) if known else None
 
 
 def stored_run_config(tuner: Any) -> Any:

@@ -1,38 +1,65 @@
 """The one line that puts ELMUR into an RLlib config."""
 
-from typing import Any, cast
+import dataclasses
+from typing import Any, TypeVar, Unpack, cast
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.impala import IMPALAConfig
 from ray.rllib.core.learner.learner import Learner
+from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
-from ray.tune.search.sample import Domain
 
-from rllib_elmur.config import ELMURConfig
+from rllib_elmur.config import ELMURConfig, ModelArguments, Search, check_names
 from rllib_elmur.envs import ENVIRONMENTS
+from rllib_elmur.errors import OptionError
+from rllib_elmur.plugin import ray_versions
 from rllib_elmur.plugin.env_runner import ELMUREnvRunner
-from rllib_elmur.plugin.learner.classes import check_learner, stable_learner
+from rllib_elmur.plugin.learner.classes import stable_learner
+from rllib_elmur.plugin.learner.config_check import check_learner
+from rllib_elmur.plugin.learner.options import LearnerArguments, LearnerOptions
 from rllib_elmur.plugin.module import ENVIRONMENT, ELMURTorchRLModule
+from rllib_elmur.plugin.policy_options import PolicyOptions, warn_of_short_sequences
 from rllib_elmur.plugin.previous import with_previous
-from rllib_elmur.plugin.rllib_internals import env_to_module_builder, learner_connector_builder
+from rllib_elmur.plugin.rllib_internals import connector_builders
+from rllib_elmur.plugin.search_spaces import is_search_space
 from rllib_elmur.plugin.train_rows import with_snapshots
 
+Config = TypeVar("Config", bound=AlgorithmConfig)
 
-def use_elmur(config: AlgorithmConfig, **options: Any) -> AlgorithmConfig:
+
+class Arguments(ModelArguments, LearnerArguments, total=False):
+    """Options of the model and of the learner."""
+
+
+def use_elmur(
+    config: Config,
+    *,
+    module_class: type[ELMURTorchRLModule] = ELMURTorchRLModule,
+    previous_action: bool = PolicyOptions.previous_action,
+    previous_reward: bool = PolicyOptions.previous_reward,
+    max_seq_len: int | Search = PolicyOptions.max_seq_len,
+    **options: Unpack[Arguments],
+) -> Config:
     """Makes an algorithm's policy an ELMUR policy.
 
-    This sets the `RLModuleSpec`, the connector of `previous_action` and `previous_reward` where
-    they are asked for, the env runner and the learner connector of the sparse state (see
-    `plugin.connectors`; a config with an env runner of its own or of several agents keeps RLlib's
-    way), the vector form of this package's environments, and, unless the config has a learner of
-    its own, a learner that leaves the memory's code in peace (see `plugin.learner`). IMPALA and
-    APPO get an environment in the driver: RLlib samples there while no remote env runner lives.
+    This sets the `RLModuleSpec`, the connector of `previous_action` and `previous_reward`, the env
+    runner and the learner connector of the sparse state (see `plugin.connectors`), the learner (see
+    `plugin.learner`) and the vector form of this package's environments. An env runner or a learner
+    of the config's own stays. Where the config has a `MultiRLModuleSpec` with ELMUR modules, that
+    spec stays, and its ELMUR modules get the options. IMPALA and APPO get an environment in the
+    driver: RLlib samples there while no remote env runner lives.
+
+    Search spaces of Tune (``tune.choice([5, 10])``) may stand in the place of values.
 
     Args:
         config: A config of an algorithm that learns a value function on whole sequences (PPO and
             its kin), on RLlib's new API stack. It is changed in place.
-        **options: Options of `ELMURConfig`, or search spaces of Tune in their place
-            (``tune.choice([5, 10])``).
+        module_class: `ELMURTorchRLModule` or a class derived from it.
+        previous_action: Whether the policy reads the previous action with each observation.
+        previous_reward: Whether the policy reads the previous reward with each observation.
+        max_seq_len: Time steps of a training sequence.
+        **options: Options of `ELMURConfig` and of `LearnerOptions`. The learner's are added to the
+            config's `learner_config_dict`.
 
     Returns:
         The config, for chaining.
@@ -40,61 +67,46 @@ def use_elmur(config: AlgorithmConfig, **options: Any) -> AlgorithmConfig:
     Raises:
         ValueError: If an option is unknown or out of range, if the algorithm is not supported, or
             if the config is set to the old API stack.
+        ImportError: If the installed Ray is outside of the range of `plugin.ray_versions`.
     """
-    ELMURConfig.check_names(options)
-    searched = {name: value for name, value in options.items() if _is_search_space(value)}
-    fixed = {name: value for name, value in options.items() if name not in searched}
-    # Which values fit together shows when Tune has chosen; then the module checks them.
-    elmur = ELMURConfig(**({} if searched else fixed))
+    ray_versions.require_ray()
+    given: dict[str, Any] = dict(options)
+    policy = PolicyOptions.names()
+    check_names(given, [*ELMURConfig.names(), *policy, *LearnerOptions.names()])
+    model = {name: given.pop(name) for name in ELMURConfig.names() if name in given}
+    model |= dict(zip(policy, (previous_action, previous_reward, max_seq_len), strict=True))
+    _check_values(model)
+    _require_supported(config, module_class)
+    _set_learner(config, given)
+    _set_env_runner(config, previous_action, previous_reward)
+    _set_module(config, module_class, model)
+    return config
+
+
+def _check_values(options: dict[str, Any]) -> None:
+    """Raises an OptionError for a value that is not allowed, where Tune does not choose it."""
+    fixed = {name: value for name, value in options.items() if not is_search_space(value)}
+    for name in options.keys() - fixed.keys():
+        if name.startswith("previous_"):
+            raise OptionError(
+                f"{name}={options[name]!r}: must be a bool, and cannot be searched over, as it "
+                "changes the observation space.",
+                name,
+            )
+    for name, value in fixed.items():
+        (PolicyOptions if name in PolicyOptions.names() else ELMURConfig).check(name, value)
+    if len(fixed) == len(options):  # else it shows which values fit together when Tune has chosen
+        segment_length = ELMURConfig.part_of(fixed).segment_length
+        warn_of_short_sequences(fixed["max_seq_len"], segment_length)
+
+
+def _require_supported(config: AlgorithmConfig, module_class: type) -> None:
+    """Raises if RLlib's stack or the algorithm's learner is not one that the module is made for."""
     if not (config.enable_rl_module_and_learner and config.enable_env_runner_and_connector_v2):
         raise ValueError(
             "enable_rl_module_and_learner and enable_env_runner_and_connector_v2 must be True: "
             "ELMUR needs RLlib's new API stack (`config.api_stack(...)`, its default)."
         )
-    _require_supported(config)
-    config.env_runners(
-        env_to_module_connector=with_previous(env_to_module_builder(config), options)
-    )
-    learner_class = stable_learner(config.learner_class)
-    check_learner(learner_class, elmur)
-    config.learners(
-        learner_class=learner_class,
-        learner_connector=with_snapshots(learner_connector_builder(config)),
-    )
-    if isinstance(config, IMPALAConfig):  # or APPO's
-        # While no remote env runner lives, RLlib samples here, and fails without an environment.
-        config.env_runners(create_env_on_local_worker=True)
-    if config.env_runner_cls is None and not config.is_multi_agent:
-        config.env_runners(env_runner_cls=ELMUREnvRunner)
-    # A choice made with the enum, or after this call, stands.
-    if config.gym_env_vectorize_mode == "sync":
-        use_vector_form(config)
-    # RLlib lays the spec's options over the config's. Tune searches in the config only, and RLlib's
-    # offline data pipeline reads `max_seq_len` there.
-    fixed = {"max_seq_len": elmur.max_seq_len} | fixed
-    if config.env is not None:
-        fixed[ENVIRONMENT] = f"the environment {getattr(config.env, '__name__', config.env)}"
-    spec = RLModuleSpec(
-        module_class=ELMURTorchRLModule,
-        model_config={name: value for name, value in fixed.items() if name not in searched},
-    )
-    model_config = {"max_seq_len": fixed["max_seq_len"]} | searched
-    return config.rl_module(rl_module_spec=spec, model_config=model_config)
-
-
-def use_vector_form(config: AlgorithmConfig) -> None:
-    """Gives this package's environments their own vector form, for which RLlib never asks."""
-    if config.env in ENVIRONMENTS:
-        config.env_runners(gym_env_vectorize_mode="vector_entry_point")
-
-
-def _is_search_space(value: Any) -> bool:
-    """Whether Tune is to put a value in this one's place."""
-    return isinstance(value, Domain) or (isinstance(value, dict) and "grid_search" in value)
-
-
-def _require_supported(config: AlgorithmConfig) -> None:
-    """Raises if the algorithm's learner asks for what the module does not offer."""
     if config.algo_class is None:
         raise ValueError(
             f"{type(config).__name__} is the config of no algorithm: use that of one with a value "
@@ -104,7 +116,7 @@ def _require_supported(config: AlgorithmConfig) -> None:
     missing = [
         api.__name__
         for api in learner.rl_module_required_apis()
-        if not issubclass(ELMURTorchRLModule, api)
+        if not issubclass(module_class, api)
     ]
     if missing:
         name = getattr(config.algo_class, "__name__", type(config).__name__)
@@ -112,3 +124,64 @@ def _require_supported(config: AlgorithmConfig) -> None:
             f"{name} is not supported by ELMUR: its learner needs {', '.join(missing)}. "
             "Use an algorithm with a value function on sequences, such as PPO."
         )
+
+
+def _set_learner(config: AlgorithmConfig, options: dict[str, Any]) -> None:
+    learner_class = stable_learner(config.learner_class)
+    check_learner(learner_class, {**config.learner_config_dict, **options})
+    _, learner_connector = connector_builders(config)
+    config.learners(
+        learner_class=learner_class, learner_connector=with_snapshots(learner_connector)
+    )
+    config.learner_config_dict.update(options)
+
+
+def _set_env_runner(config: AlgorithmConfig, previous_action: bool, previous_reward: bool) -> None:
+    env_to_module, _ = connector_builders(config)
+    config.env_runners(
+        env_to_module_connector=with_previous(env_to_module, previous_action, previous_reward)
+    )
+    if isinstance(config, IMPALAConfig):  # or APPO's
+        # While no remote env runner lives, RLlib samples here, and fails without an environment.
+        config.env_runners(create_env_on_local_worker=True)
+    if config.env_runner_cls is None and not config.is_multi_agent:
+        config.env_runners(env_runner_cls=ELMUREnvRunner)
+    # A choice made with the enum, or after this call, stands.
+    if config.gym_env_vectorize_mode == "sync":
+        use_vector_form(config)
+
+
+def use_vector_form(config: AlgorithmConfig) -> None:
+    """Gives this package's environments their own vector form, for which RLlib never asks."""
+    if config.env in ENVIRONMENTS:
+        config.env_runners(gym_env_vectorize_mode="vector_entry_point")
+
+
+def _set_module(
+    config: AlgorithmConfig, module_class: type[ELMURTorchRLModule], options: dict[str, Any]
+) -> None:
+    # RLlib lays the spec's options over the config's. Tune searches in the config only, and RLlib's
+    # offline data pipeline reads `max_seq_len` there.
+    searched = {name: value for name, value in options.items() if is_search_space(value)}
+    fixed = {name: value for name, value in options.items() if name not in searched}
+    env = getattr(config.env, "__name__", config.env)
+    fixed[ENVIRONMENT] = "the environment" if env is None else f"the environment {env}"
+    spec: Any = config.rl_module_spec
+    if not _with_options(spec, fixed):
+        spec = RLModuleSpec(module_class=module_class, model_config=fixed)
+    config.rl_module(
+        rl_module_spec=spec, model_config={"max_seq_len": options["max_seq_len"]} | searched
+    )
+
+
+def _with_options(spec: Any, options: dict[str, Any]) -> bool:
+    """Gives options to the ELMUR modules of a spec of several modules; False if it has none."""
+    specs = spec.rl_module_specs.values() if isinstance(spec, MultiRLModuleSpec) else ()
+    elmurs = [part for part in specs if issubclass(part.module_class, ELMURTorchRLModule)]
+    defaults = dataclasses.asdict(PolicyOptions())
+    given = {name: value for name, value in options.items() if value != defaults.get(name)}
+    for part in elmurs:
+        own: Any = part.model_config or {}
+        own = dataclasses.asdict(own) if dataclasses.is_dataclass(own) else own
+        part.model_config = options | own | given
+    return bool(elmurs)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from rllib_elmur.errors import UserError
+from rllib_elmur.plugin.checkpoints import require_format
 
 
 class RestoreFrom:
@@ -21,11 +22,12 @@ def begin_with(checkpoint: Path, config: Any) -> None:
     """Lets an algorithm of this config begin with the state of a checkpoint.
 
     Raises:
-        UserError: If the path is not a checkpoint of an algorithm.
+        UserError: If the path is not a checkpoint of an algorithm, or one of another format.
     """
     path = checkpoint.expanduser().resolve()
     if not (path / "rllib_checkpoint.json").is_file():
         raise UserError(f"--restore {checkpoint}: not a checkpoint of an algorithm.")
+    require_format(path)
     present = config.callbacks_on_algorithm_init or []
     present = present if isinstance(present, list) else [present]
     config.callbacks(on_algorithm_init=[*present, RestoreFrom(str(path))])

@@ -88,7 +88,7 @@ def growth() -> Iterator[Row]:
 
 
 def _step_task(**options: Any) -> tuple[Callable[[], None], int]:
-    elmur = PolicyNetwork(SPACE, 4, _config(options)).elmur
+    elmur = PolicyNetwork(SPACE, 4, ELMURConfig(**OPTIONS, **options)).elmur
     state = elmur.initial_state(16)._replace(clock=torch.arange(16))
     live, x = elmur.live(state), torch.randn(16, 64)
 
@@ -100,17 +100,12 @@ def _step_task(**options: Any) -> tuple[Callable[[], None], int]:
 
 
 def _train_task(**options: Any) -> tuple[Callable[[], None], int]:
-    config = _config(options)
-    elmur = PolicyNetwork(SPACE, 4, config).elmur
-    x = torch.randn(32, config.max_seq_len, 64)
+    elmur = PolicyNetwork(SPACE, 4, ELMURConfig(**OPTIONS, **options)).elmur
+    n_steps = 4 * options["segment_length"]
+    x = torch.randn(32, n_steps, 64)
 
     def run() -> None:
         outputs, _ = elmur(x, elmur.initial_state(32))
         outputs.sum().backward()
 
-    return run, 32 * config.max_seq_len
-
-
-def _config(options: dict[str, Any]) -> ELMURConfig:
-    length = 4 * options["segment_length"]
-    return ELMURConfig(**OPTIONS, **options, max_seq_len=length)
+    return run, 32 * n_steps

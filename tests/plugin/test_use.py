@@ -21,6 +21,7 @@ from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
 import rllib_elmur
+from rllib_elmur.plugin.policy_options import PolicyOptions
 
 TMAZE = "rllib_elmur/TMazePassive-v0"
 
@@ -102,7 +103,7 @@ def test_options_take_the_place_of_a_former_modules() -> None:
     config = ppo(TMAZE).rl_module(model_config=DefaultModelConfig(use_lstm=True, max_seq_len=12))
     options = {key: value for key, value in SMALL.items() if key != "max_seq_len"}
     algo = rllib_elmur.use_elmur(config, **options).build_algo()
-    default = rllib_elmur.ELMURConfig().max_seq_len
+    default = PolicyOptions().max_seq_len
     assert learner_module(algo).model_config["max_seq_len"] == default
     # RLlib's offline data pipeline reads it here.
     assert config.model_config["max_seq_len"] == default

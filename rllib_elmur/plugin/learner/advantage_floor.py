@@ -7,6 +7,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.typing import ModuleID
 
+from rllib_elmur.plugin.learner.options import LearnerOptions
 from rllib_elmur.plugin.learner.values import values_of
 from rllib_elmur.plugin.module import ELMURTorchRLModule
 
@@ -18,14 +19,16 @@ class AdvantageFloor(PPOTorchLearner):
     value function, which thus become steps as large as those that found the task's solution.
     """
 
+    known_options = frozenset({"advantage_std_floor"})
+
     @override(PPOTorchLearner)
     def compute_loss_for_module(
         self, *, module_id: ModuleID, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
     ) -> Any:
         """The algorithm's loss."""
         module: Any = self.module[module_id].unwrapped()
-        elmur = isinstance(module, ELMURTorchRLModule)
-        if elmur and (floor := module.network.elmur.config.advantage_std_floor):
+        floor = LearnerOptions.of(config).advantage_std_floor
+        if floor and isinstance(module, ELMURTorchRLModule):
             # Those of the batch come scaled; targets less values are as large as they were.
             errors = batch[Columns.VALUE_TARGETS] - values_of(module, batch, fwd_out)
             errors = errors[batch[Columns.LOSS_MASK].bool()]

@@ -1,0 +1,71 @@
+"""What a learner of this package makes sure of, whatever was set after `use_elmur`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ray.rllib.core.learner.learner import Learner
+from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+from ray.rllib.utils.annotations import override
+
+from rllib_elmur.config import check_names
+from rllib_elmur.errors import OptionError
+from rllib_elmur.plugin import dense_state
+from rllib_elmur.plugin.env_runner import ELMUREnvRunner
+from rllib_elmur.plugin.learner.options import LearnerOptions
+from rllib_elmur.plugin.module import ELMURTorchRLModule
+from rllib_elmur.plugin.search_spaces import is_search_space
+
+_ALGORITHMS = {"advantage_std_floor": "PPO"}
+
+
+def check_learner(learner_class: type[Learner], given: Mapping[str, Any]) -> None:
+    """Checks a `learner_config_dict`.
+
+    A learner class knows the options that it or a base class lists in its attribute
+    `known_options`. A learner of the user's may read other keys, too.
+
+    Raises:
+        OptionError: If an option is out of range, if it is set and the learner does not know it,
+            or if a key is no option of one of this package's learners.
+    """
+    if learner_class.__module__.split(".")[0] == "rllib_elmur":
+        check_names(given, LearnerOptions.names())
+    known = {name for base in learner_class.__mro__ for name in vars(base).get("known_options", ())}
+    for name in LearnerOptions.names():
+        neutral = getattr(LearnerOptions, name)
+        value = given.get(name, neutral)
+        if not is_search_space(value):
+            LearnerOptions.check(name, value)
+        if value != neutral and name not in known:
+            raise OptionError(
+                f"{name}={value}: {learner_class.__name__} does not know it. Allowed with it is "
+                f"{neutral}; ELMUR's learners for {_ALGORITHMS.get(name, 'PPO, IMPALA and APPO')} "
+                "know others.",
+                name,
+            )
+
+
+class ConfigCheck(TorchLearner):
+    """Checks the learner's options, and warns of an env runner that stores the state at each step.
+
+    Raises:
+        OptionError: If an option in `learner_config_dict` is unknown or out of range.
+    """
+
+    @override(TorchLearner)
+    def build(self) -> None:
+        """Builds the learner."""
+        check_learner(type(self), self.config.learner_config_dict)
+        super().build()
+        modules = [module.unwrapped() for _, module in self.module.items()]
+        elmurs = [module for module in modules if isinstance(module, ELMURTorchRLModule)]
+        for module in elmurs:
+            module.is_attached = True
+        if self.config.is_multi_agent:
+            reason = dense_state.SEVERAL_AGENTS
+        elif not issubclass(self.config.env_runner_cls or object, ELMUREnvRunner):
+            reason = dense_state.other_env_runner(self.config.env_runner_cls)
+        else:
+            return
+        if elmurs:
+            dense_state.warn(reason, elmurs[0])
