@@ -16,27 +16,48 @@ _logger = logging.getLogger("rllib_elmur")
 _said: set[str] = set()
 
 
+def why_not(found: str | None = None) -> str | None:
+    """The sentence on a version of Ray outside of the range; None for one within it.
+
+    Args:
+        found: The version; None: the one that is installed.
+    """
+    found = _installed() if found is None else found
+    if found is None:
+        return f"Ray is not installed: rllib_elmur needs {RANGE}."
+    if _is_too_old(found):
+        return f"Ray {found} is too old: rllib_elmur is tested with {RANGE}, and needs one of them."
+    if _minor(found) > _minor(NEWEST):
+        return f"Ray {found} is newer than the versions that rllib_elmur is tested with, {RANGE}."
+    return None
+
+
 def require_ray() -> None:
     """Checks the installed Ray, before anything of it is imported.
 
     Raises:
         ImportError: If there is no Ray or one that is too old.
     """
+    problem = why_not()
+    if problem is None:
+        return
+    found = _installed()
+    if found is None or _is_too_old(found):
+        raise ImportError(problem, name="ray")
+    if problem not in _said:
+        _said.add(problem)
+        _logger.warning(problem)
+
+
+def _installed() -> str | None:
     try:
-        found = version("ray")
+        return version("ray")
     except PackageNotFoundError:
-        raise ImportError(f"Ray is not installed: rllib_elmur needs {RANGE}.", name="ray") from None
-    if _minor(found) < _minor(OLDEST):
-        raise ImportError(
-            f"Ray {found} is too old: rllib_elmur needs {RANGE}, the versions that it is tested "
-            "with.",
-            name="ray",
-        )
-    if _minor(found) > _minor(NEWEST) and found not in _said:
-        _said.add(found)
-        _logger.warning(
-            f"Ray {found} is newer than the versions that rllib_elmur is tested with, {RANGE}."
-        )
+        return None
+
+
+def _is_too_old(found: str) -> bool:
+    return _minor(found) < _minor(OLDEST)
 
 
 def _minor(found: str) -> tuple[int, int]:
