@@ -28,16 +28,9 @@ from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 from torch import Tensor
 
 from rllib_elmur.model.fast.live import LiveBatch
-from rllib_elmur.plugin.columns import (
-    LIVE_BATCH,
-    SNAPSHOTS,
-    Snapshots,
-    each_leaf,
-    items_of,
-    pack_rows,
-    snapshot_column,
-)
+from rllib_elmur.plugin.columns import LIVE_BATCH, each_leaf, items_of
 from rllib_elmur.plugin.rllib_internals import episode_ids, note_time_axis
+from rllib_elmur.plugin.snapshots import SNAPSHOTS, Snapshots, pack_rows, snapshot_column
 
 _NARROWED = {np.dtype(np.float64): np.float32, np.dtype(np.int64): np.int32}
 

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rllib_elmur.config import ELMURConfig
-from rllib_elmur.plugin.columns import pack_rows
 from rllib_elmur.plugin.memory_module import MemoryModule
 from rllib_elmur.plugin.policy_options import PolicyOptions
 from rllib_elmur.plugin.ray_versions import RANGE
+from rllib_elmur.plugin.snapshots import pack_rows
 
 _logger = logging.getLogger("rllib_elmur")
 _said: set[str] = set()

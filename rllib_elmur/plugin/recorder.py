@@ -10,8 +10,9 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.env.utils.infinite_lookback_buffer import InfiniteLookbackBuffer
 from ray.rllib.utils.spaces.space_utils import batch, unbatch
 
-from rllib_elmur.plugin.columns import each_leaf, snapshot_column
+from rllib_elmur.plugin.columns import each_leaf
 from rllib_elmur.plugin.rllib_internals import buffer_items, note_times, set_buffer_items
+from rllib_elmur.plugin.snapshots import snapshot_column
 
 
 class Recorder:

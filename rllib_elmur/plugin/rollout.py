@@ -9,10 +9,10 @@ from ray.rllib.env.env_runner import ENV_STEP_FAILURE
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.utils.metrics import RLMODULE_INFERENCE_TIMER, WEIGHTS_SEQ_NO
 
-from rllib_elmur.plugin.columns import SNAPSHOTS
 from rllib_elmur.plugin.connectors import BatchToEnv, BatchToModule, clocks_of, snapshots_of
 from rllib_elmur.plugin.recorder import Recorder, cut, item
 from rllib_elmur.plugin.rllib_internals import RunnerInternals
+from rllib_elmur.plugin.snapshots import SNAPSHOTS
 
 
 class Rollout:

@@ -14,8 +14,9 @@ from ray.rllib.utils.annotations import override
 from ray.rllib.utils.spaces.space_utils import BatchedNdArray
 from ray.rllib.utils.spaces.space_utils import batch as stack
 
-from rllib_elmur.plugin.columns import SNAPSHOTS, items_of, unpack_rows
+from rllib_elmur.plugin.columns import items_of
 from rllib_elmur.plugin.rllib_internals import note_padding
+from rllib_elmur.plugin.snapshots import SNAPSHOTS, unpack_rows
 from rllib_elmur.plugin.user_connectors import pieces_of
 
 MASKED_STEPS = "num_env_steps_masked_without_state"

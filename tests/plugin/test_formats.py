@@ -11,7 +11,7 @@ from rollouts import algorithm
 
 from rllib_elmur.errors import UserError
 from rllib_elmur.plugin import checkpoints, formats
-from rllib_elmur.plugin.columns import SNAPSHOTS, pack_rows, unpack_rows
+from rllib_elmur.plugin.snapshots import SNAPSHOTS, pack_rows, unpack_rows
 from rllib_elmur.runs.restore import begin_with
 
 MODULE = Path("learner_group/learner/rl_module/default_policy")

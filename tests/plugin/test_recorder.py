@@ -12,8 +12,8 @@ from ray.rllib.connectors.env_to_module import MeanStdFilter
 from ray.rllib.core.columns import Columns
 from rollouts import FRAGMENTS, algorithm, assert_equal, batches
 
-from rllib_elmur.plugin.columns import SNAPSHOTS
 from rllib_elmur.plugin.connectors import BatchToEnv, BatchToModule
+from rllib_elmur.plugin.snapshots import SNAPSHOTS
 from rllib_elmur.plugin.train_rows import with_snapshots
 
 

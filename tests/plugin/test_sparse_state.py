@@ -13,7 +13,7 @@ from ray.rllib.utils.minibatch_utils import ShardEpisodesIterator
 from rollouts import TOLERANCE, WAYS, algorithm, assert_equal, batches, masked
 from test_spaces import ACTIONS, MORE, OBSERVATIONS
 
-from rllib_elmur.plugin.columns import SNAPSHOTS
+from rllib_elmur.plugin.snapshots import SNAPSHOTS
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -28,9 +28,9 @@ from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
 import rllib_elmur
 from rllib_elmur.files import schema
 from rllib_elmur.plugin import dense_state
-from rllib_elmur.plugin.columns import SNAPSHOTS
 from rllib_elmur.plugin.env_runner import ELMUREnvRunner
 from rllib_elmur.plugin.learner.classes import StablePPOTorchLearner
+from rllib_elmur.plugin.snapshots import SNAPSHOTS
 
 LEARNERS = {"weight_decay": 0.5, "memory_lr_scale": 0.125}
 
