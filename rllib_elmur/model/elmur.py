@@ -23,7 +23,7 @@ class ELMUR(nn.Module):
     schedule, outputs and final state agree.
 
     Args:
-        config: The options; those of `ELMURConfig` that concern training sequences are not used.
+        config: The options.
     """
 
     def __init__(self, config: ELMURConfig):

@@ -1,6 +1,6 @@
 """Finds every memory that an episode can lead to, and checks the policy's actions in each.
 
-With a rounded memory a policy is a finite automaton (`model.automaton`), and so is a task
+With a rounded memory a policy is a finite automaton (`proof.automaton`), and so is a task
 (`envs.finite`). The search goes breadth first over their product, a segment at a time, so that the
 first wrong answer it meets ends a shortest episode. If the set closes without one, the policy
 answers correctly in every episode, however long.

@@ -34,7 +34,7 @@ def examples(n):
 
 def build(seed=0, dtype=torch.float64, **options):
     """A small ELMUR none of whose parameters is zero, one or shared by two layers."""
-    options = {"d_model": 8, "n_heads": 2, "d_ff": 12, "max_seq_len": 1000, **options}
+    options = {"d_model": 8, "n_heads": 2, "d_ff": 12, **options}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = ELMUR(ELMURConfig(**options)).to(dtype)

@@ -16,7 +16,7 @@ from rllib_elmur.proof.automaton import PolicyAutomaton, SegmentTree
 def network(seed, **options):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        config = ELMURConfig(d_model=8, n_heads=2, d_ff=12, max_seq_len=1000, **options)
+        config = ELMURConfig(d_model=8, n_heads=2, d_ff=12, **options)
         built = PolicyNetwork(Box(-1, 1, (3,)), 4, config)
         shake(built)
     return built

@@ -203,7 +203,7 @@ def test_an_unsupported_part_is_named_by_its_path(space, called):
 def test_a_policy_on_any_space_gives_features_and_a_gradient_to_every_parameter(name):
     torch.manual_seed(0)
     space = SPACES[name]
-    config = ELMURConfig(d_model=16, n_heads=2, d_ff=16, segment_length=2, max_seq_len=6)
+    config = ELMURConfig(d_model=16, n_heads=2, d_ff=16, segment_length=2)
     policy = PolicyNetwork(space, 5, config)
     features, state = policy(observations(space, n_steps=6), policy.elmur.initial_state(BATCH))
     assert features.shape == (BATCH, 6, 16)

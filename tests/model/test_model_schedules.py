@@ -79,7 +79,7 @@ def test_cutting_an_episode_into_calls_changes_nothing_with_a_rounded_memory(
 @given(options=sizes, cut=pieces(60), seed=seeds)
 def test_cutting_an_episode_changes_nothing_in_the_logits_of_a_whole_policy(options, cut, seed):
     torch.manual_seed(seed)
-    config = ELMURConfig(d_model=8, n_heads=2, d_ff=12, max_seq_len=1000, **options)
+    config = ELMURConfig(d_model=8, n_heads=2, d_ff=12, **options)
     policy = PolicyNetwork(gym.spaces.Box(-1, 1, (3,)), 5, config)
     shake(policy.double())
     observation = torch.rand(2, length_of(cut), 3)

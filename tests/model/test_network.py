@@ -15,9 +15,7 @@ from rllib_elmur.model.state import State
 @pytest.fixture
 def policy():
     torch.manual_seed(0)
-    config = ELMURConfig(
-        d_model=8, n_heads=2, d_ff=12, segment_length=4, memory_levels=5, max_seq_len=20
-    )
+    config = ELMURConfig(d_model=8, n_heads=2, d_ff=12, segment_length=4, memory_levels=5)
     policy = PolicyNetwork(gym.spaces.Box(-1, 1, (3,)), 4, config).double()
     shake(policy)
     return policy
