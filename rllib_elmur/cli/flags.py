@@ -10,10 +10,11 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from rllib_elmur.config import option
 from rllib_elmur.files.source import read_values
 from rllib_elmur.proof import MAX_STATES
 from rllib_elmur.report import SEGMENTS
-from rllib_elmur.runs.options import EvaluateOptions, option
+from rllib_elmur.runs.options import EvaluateOptions
 
 File = Annotated[Path, typer.Argument(help="YAML, or Python that defines `config`.")]
 Name = Annotated[str, typer.Argument(help="Name of the example.")]

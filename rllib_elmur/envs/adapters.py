@@ -23,8 +23,8 @@ class TMazeEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
 
     Observations are vectors (W,) of the task; actions are 0 right, 1 up, 2 left, 3 down, and those
     of further arms. An episode ends always as terminated; then ``info["success"]`` tells whether
-    the turn was right, or the share of right turns. Every info holds the `corridor_length` of the
-    corridor in which the agent stands.
+    the turn was correct, or the share of correct turns. Every info holds the `corridor_length` of
+    the corridor in which the agent stands.
 
     Args:
         render_mode: None, "ansi" (text) or "rgb_array" (picture).
@@ -55,7 +55,7 @@ class TMazeEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
         Args:
             seed: Decides all that is random from here on.
             options: May hold "script", the observations (S, W) that the episode's first S time
-                steps show to an agent that acts right.
+                steps show to an agent that acts correctly.
         """
         super().reset(seed=seed)
         if seed is None and not self._seeded:

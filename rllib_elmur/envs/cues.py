@@ -17,7 +17,7 @@ class CueSchedule(NamedTuple):
     Attributes:
         begin: First time step at which the cue is observed (N, C), int64.
         end: First time step at which it no longer is (N, C), int64.
-        value: What it says about the right turn (N, C), int64: y of an arm (+1 up, -1 down), 0
+        value: What it says about the correct turn (N, C), int64: y of an arm (+1 up, -1 down), 0
             nothing.
         shows: What the observation holds while it is observed (N, C, W), float32; W is the number
             of entries that the observation keeps for cues.

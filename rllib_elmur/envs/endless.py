@@ -1,7 +1,7 @@
 """The endless T-Maze: corridor after corridor, each with a hint of its own.
 
-After the 'Endless T-Maze' of the literature on rewriting memory (arXiv:2601.15086): what was right
-at the last junction must be forgotten.
+After the 'Endless T-Maze' of the literature on rewriting memory (arXiv:2601.15086): what was
+correct at the last junction must be forgotten.
 """
 
 from dataclasses import dataclass
@@ -22,10 +22,10 @@ _DRAW_CORRIDOR = 3  # of the time at which the corridor is entered, which is nev
 
 @dataclass(frozen=True)
 class EndlessTMaze(PassiveTMaze):
-    """The passive T-Maze, whose right turns lead to the begin of the next corridor.
+    """The passive T-Maze, whose correct turns lead to the begin of the next corridor.
 
     A wrong turn, or running out of a corridor's time, ends the episode; success is to have taken
-    the right turn at all junctions, each of which pays `goal_reward`.
+    the correct turn at all junctions, each of which pays `goal_reward`.
 
     Attributes:
         junctions: Number of junctions, or a range (low, high) from which it is drawn.
@@ -59,7 +59,7 @@ class EndlessTMaze(PassiveTMaze):
         return state._replace(junctions=number)
 
     def step(self, state: State, action: NDArray[np.integer]) -> Outcome:
-        """Moves every agent once; those that turned right stand in their next corridor."""
+        """Moves every agent once; those that turned correctly stand in their next corridor."""
         state, reward, ended, success = super().step(state, action)
         rows = np.flatnonzero(success & (state.junctions > 1))
         if len(rows):
@@ -75,8 +75,8 @@ class EndlessTMaze(PassiveTMaze):
 class TMazeEndlessEnv(TMazeEnv):
     """The endless T-Maze as a `gymnasium.Env`; options are those of `EndlessTMaze`.
 
-    As `rllib_elmur.envs.TMazePassiveEnv`, but for what follows a right turn: the next corridor, up
-    to the last one.
+    As `rllib_elmur.envs.TMazePassiveEnv`, but for what follows a correct turn: the next corridor,
+    up to the last one.
     """
 
     task_class = EndlessTMaze

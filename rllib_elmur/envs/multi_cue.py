@@ -35,12 +35,12 @@ class MultiCueTMaze(TMaze):
     in random order, one after the other, each in `hint_steps` observations. Then come corridors,
     one for each cue, which may have length 0: then one question follows the other. The junction at
     a corridor's end shows the index of a cue, in another random order, and has an arm for each
-    value. The right arm pays ``goal_reward / cues``; a wrong arm, or none before the corridor's
+    value. The correct arm pays ``goal_reward / cues``; a wrong arm, or none before the corridor's
     time is up, pays nothing. Both lead on to the next corridor, and the episode ends after the
-    last one: its length says nothing about its success, which is the share of right answers.
+    last one: its length says nothing about its success, which is the share of correct answers.
 
     Options are these and those of `TMaze`. `corridor_length` may be 0, `goal_reward` is the sum for
-    an episode in which all answers are right, and `penalty` None is -1 / (corridor length + 1) /
+    an episode in which all answers are correct, and `penalty` None is -1 / (corridor length + 1) /
     cues.
 
     Attributes:
@@ -101,7 +101,7 @@ class MultiCueTMaze(TMaze):
         """Returns k cues, and after them k questions that count from their corridors' begin.
 
         No time shows a question: a place does, the junction (see `observe`). The cues say nothing
-        of the right arm, the question of the corridor does.
+        of the correct arm, the question of the corridor does.
         """
         number, k = len(seed), self.cues
         counter = np.arange(k)[None] * COUNTERS_PER_STEP
@@ -206,7 +206,7 @@ class TMazeMultiCueEnv(TMazeEnv):
     Observations are [index, value, at-junction flag, noise] (float32), index and value one-hot or
     all 0. Actions are 0 right, 1 up (the answer for value 0), 2 left, 3 down
     (value 1), and v + 2 for each further value v. ``info["success"]`` of the last step is the share
-    of right answers.
+    of correct answers.
     """
 
     task_class = MultiCueTMaze

@@ -122,7 +122,7 @@ class PassiveTMaze(TMaze):
     def finite_task(self) -> FiniteTask:
         """All episodes, of any corridor length and with any number of corrections.
 
-        The time limit is the strict one, so every step must be right.
+        The time limit is the strict one, so every step must be correct.
         """
         # Situations: 0 a corridor's begin; then which cue counts and how many steps are behind, as
         # far as that matters to what can be seen next.
@@ -170,7 +170,7 @@ class TMazePassiveEnv(TMazeEnv):
 
     Observations are [y, hint or 0, at-junction flag, noise] (float32); actions are 0 right, 1 up,
     2 left, 3 down. An episode ends with a turn at the junction or when its time is up; then
-    ``info["success"]`` tells whether the turn was right.
+    ``info["success"]`` tells whether the turn was correct.
     """
 
     task_class = PassiveTMaze

@@ -119,7 +119,7 @@ def _near(floor: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def text(view: View) -> str:
     """Draws the window with characters.
 
-    ``#`` is wall, ``.`` floor, ``+`` the right arm, ``-`` the other one, ``A`` the agent.
+    ``#`` is wall, ``.`` floor, ``+`` the correct arm, ``-`` the other one, ``A`` the agent.
 
     Args:
         view: What is shown.
@@ -136,7 +136,7 @@ def text(view: View) -> str:
 def pixels(view: View) -> NDArray[np.uint8]:
     """Draws the window as a picture.
 
-    The right arm is green, the other ones red, the agent a blue disc, and a hint that the agent
+    The correct arm is green, the other ones red, the agent a blue disc, and a hint that the agent
     sees a yellow arrow on it. Below stand the lamps, and a bar that shows x as a part of the
     corridor.
 

@@ -44,8 +44,8 @@ class State(NamedTuple):
         correct_turns: How many turns of the episode were correct so far (N,), int64.
         penalty: Reward of a step that the penalty rule charges (N,), float64, <= 0.
         cues: The cue schedule.
-        script: Observations that the first S time steps show to an agent that acts right, whatever
-            the seed (S, 3 + W), float32; none as a rule. All N episodes have the same.
+        script: Observations that the first S time steps show to an agent that acts correctly,
+            whatever the seed (S, 3 + W), float32; none as a rule. All N episodes have the same.
     """
 
     seed: NDArray[np.uint64]
@@ -69,8 +69,8 @@ class Outcome(NamedTuple):
         state: The state after the step.
         reward: Reward (N,), float64.
         ended: Whether the episode is over (N,), bool.
-        success: Whether it ended with the right turn (N,), bool; or, in a task of several
-            questions, the share of those that were answered right, float64.
+        success: Whether it ended with the correct turn (N,), bool; or, in a task of several
+            questions, the share of those that were answered correctly, float64.
     """
 
     state: State
@@ -87,7 +87,7 @@ def step(
     Args:
         state: N episodes.
         action: 0 right, 1 up, 2 left, 3 down, 4 and more further arms (N,).
-        goal_reward: Reward of the right turn.
+        goal_reward: Reward of the correct turn.
         penalty_rule: Which steps pay the state's penalty: "behind_schedule" those after which
             x is smaller than the number of steps taken in the corridor, "standing_still" those
             that do not bring the agent closer to the junction. The last step of an episode never

@@ -93,8 +93,8 @@ class TMaze(ABC):
 
         Args:
             seed: Seed of each episode (N,), which decides everything that is random in it.
-            script: Observations that the first S time steps show to an agent that acts right,
-                (S, W): they decide in place of the seed.
+            script: Observations that the first S time steps show to an agent that acts
+                correctly, (S, W): they decide in place of the seed.
 
         Returns:
             The states at time 0.

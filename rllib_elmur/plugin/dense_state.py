@@ -8,7 +8,7 @@ as right as with it, and many times the bytes travel from env runners to learner
 import logging
 from typing import Any, NamedTuple
 
-import numpy as np
+import torch
 
 from rllib_elmur.config import ELMURConfig
 from rllib_elmur.plugin.memory_module import MemoryModule
@@ -101,8 +101,12 @@ def say_once(sentence: str) -> None:
 def bytes_per_step(module: MemoryModule) -> tuple[int, int]:
     """Bytes of the state per env step: as RLlib stores it, and as snapshots of it."""
     elmur = module.network.elmur
-    state = elmur.initial_state()
+    state, length = elmur.initial_state(), elmur.config.segment_length
     dense = sum(4 * part.numel() for part in state)  # RLlib narrows all numbers to 32 bits
+    # In the midst of an episode: every slot is written, half a segment is open.
+    clock = (1 + elmur.config.n_before) * length + length // 2
+    state = state._replace(
+        anchors=torch.zeros_like(state.anchors), clock=torch.full_like(state.clock, clock)
+    )
     [snapshot] = pack_rows(state, elmur)
-    tokens = np.dtype(np.float32).itemsize * state.segment[0].numel() // 2  # half a segment
-    return dense, (len(snapshot) + tokens) // module.model_config["max_seq_len"]
+    return dense, len(snapshot) // module.model_config["max_seq_len"]

@@ -119,11 +119,11 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI, Targ
         Raises:
             ValueError: If the weights are those of another module.
         """
-        inference = set(self.get_non_inference_attributes())
+        only_learned = set(self.get_non_inference_attributes())
         differ = [
             name
             for name in self.state_dict().keys() ^ state.keys()
-            if name.split(".")[0] not in inference
+            if name.split(".")[0] not in only_learned
         ]
         if differ:
             raise ValueError(

@@ -67,7 +67,7 @@ def use_elmur(
     Raises:
         ValueError: If an option is unknown or out of range, if the algorithm is not supported, or
             if the config is set to the old API stack.
-        ImportError: If the installed Ray is outside of the range of `plugin.ray_versions`.
+        ImportError: If there is no Ray, or one that is too old (`plugin.ray_versions`).
     """
     ray_versions.require_ray()
     given: dict[str, Any] = dict(options)

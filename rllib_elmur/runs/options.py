@@ -1,16 +1,13 @@
 """Options of a training and of an evaluation: defaults, lowest values and one sentence each."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rllib_elmur.config import option
+
 EPISODES = 32
 """Episodes of a row of an evaluation, if neither their number nor that of steps is given."""
-
-
-def option(default: Any, help: str, low: int | None = None) -> Any:
-    """A dataclass field with its one-sentence description and its lowest value."""
-    return field(default=default, metadata={"help": help, "low": low})
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,15 @@
 import logging
 import sys
 
+import gymnasium as gym
+import numpy as np
 import pytest
+import torch
 from plugin_helpers import SMALL, RandomEnv, TwoAgents, elmur_ppo, learner_of, ppo
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
@@ -16,6 +20,7 @@ from rllib_elmur.plugin import dense_state, rllib_internals
 from rllib_elmur.plugin.connectors import BatchToModule
 from rllib_elmur.plugin.env_runner import ELMUREnvRunner
 from rllib_elmur.plugin.rllib_internals import pipelines
+from rllib_elmur.plugin.snapshots import pack_rows
 
 
 @pytest.fixture(autouse=True)
@@ -134,6 +139,22 @@ def test_the_bytes_are_those_that_are_stored_and_sparse_ones_are_few(ray_is_quie
     assert dense == sum(part.nbytes for part in stored.values())
     assert sparse < dense / 5
     algo.stop()
+
+
+@pytest.mark.parametrize("options", [{}, {"memory_levels": 2}, {"attention_window": 5}], ids=str)
+def test_the_bytes_of_snapshots_are_those_in_the_midst_of_an_episode(options):
+    module = RLModuleSpec(
+        module_class=rllib_elmur.ELMURTorchRLModule,
+        observation_space=gym.spaces.Box(-1, 1, (3,)),
+        action_space=gym.spaces.Discrete(2),
+        model_config=SMALL | options,
+    ).build()
+    live, elmur, sizes = module.get_live_batch(1), module.network.elmur, []
+    for _ in range(30 + SMALL["segment_length"]):
+        module.forward_inference({"obs": torch.randn(1, 1, 3), "live_batch": live})
+        sizes.append(len(pack_rows(live.state([0]), elmur)[0]))
+    mean = np.mean(sizes[30:]) / SMALL["max_seq_len"]
+    assert dense_state.bytes_per_step(module)[1] == pytest.approx(mean, abs=1)
 
 
 class Derived(ELMUREnvRunner):

@@ -12,13 +12,13 @@ from rllib_elmur.model.fast.weights import AttendWeights, ReadWeights, WriteWeig
 def attend(
     x: Tensor, tokens: Tensor, context: Tensor, position: Tensor, w: AttendWeights
 ) -> Tensor:
-    """Equation 1: tokens attend to tokens of their segment.
+    """Equation 1: tokens attend to those of their segment, or of their window.
 
     Args:
         x: T tokens of each of N segments, (N T, d).
         tokens: The same as the attention sees them, `norm(x, w.residual.before)`.
-        context: All tokens of each segment, as the attention sees them, (N, L, d).
-        position: Position logits, (N, L, T H); minus infinity where a token comes later.
+        context: The K tokens that those of each segment may attend to, seen likewise, (N, K, d).
+        position: Position logits, (N, K, T H); minus infinity where a token is not attended to.
         w: The weights.
     """
     query = linear(tokens, w.query, w.query_bias).view(len(context), -1, x.shape[-1])
@@ -81,7 +81,7 @@ def write(h: Tensor, slot: Tensor, share: Tensor, bias: Tensor, w: WriteWeights)
 
 
 def mix_tokens(query: Tensor, x: Tensor, bias: Tensor) -> Tensor:
-    """Mixes tokens x (B, L, d) for queries (B, Q, d); `bias` of the logits is (B, L, Q)."""
+    """Mixes tokens x (B, K, d) for queries (B, Q, d); `bias` of the logits is (B, K, Q)."""
     # A softmax over a last axis of few entries is slow: keys come first.
     weights = torch.baddbmm(bias, x, query.mT).softmax(dim=1)
     return torch.bmm(weights.mT, x)

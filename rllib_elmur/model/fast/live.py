@@ -107,9 +107,8 @@ class LiveBatch:
         empty = self._index(anchors < 0)[..., None]
         places = self._index((now - phase + token) % self._length)
         segment = self._ring.tokens[index[:, None], places]
-        before = (
-            np.arange(-self.elmur.config.n_before, 0) - phase
-        )  # from the next token, (R, W - 1)
+        # Places of the tokens before the open segment, from the next token's: (R, W - 1).
+        before = np.arange(-self.elmur.config.n_before, 0) - phase
         places = self._index((now + before) % self._ring.context.shape[2])
         context = self._ring.context[:, index[:, None], places].transpose(0, 1)
         missing = self._index(clock[:, None] + before < 0)[:, None, :, None]

@@ -12,11 +12,11 @@ from rllib_elmur.plugin.rllib_internals import OwnKLUpdate
 class LastingKL(OwnKLUpdate, TorchLearner):
     """Keeps the KL coefficient at the config's `kl_coeff` or above.
 
-    Of a solved task, advantages are the errors of the value function. Where it hopes for too much,
-    all right actions look wrong: their probability falls until PPO's clip silences their gradient,
-    and nothing brings it back while what was learned from others drags it on (from 0.92 to 0.01 in
-    one update). The KL loss (`use_kl_loss`) brings it back. RLlib's adaptive coefficient would have
-    gone to zero by then.
+    Of a solved task, advantages are the errors of the value function. Where the value function
+    expects too much, correct actions have negative advantages: their probability falls until PPO's
+    clip takes their gradient away, and updates from other actions let it fall further (from 0.92 to
+    0.01 in one update). The KL loss (`use_kl_loss`) keeps the probability up. RLlib's adaptive
+    coefficient would have gone to zero by then.
     """
 
     @override(OwnKLUpdate)
