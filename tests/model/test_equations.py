@@ -1,5 +1,8 @@
 """`model/fast` computes what `model/equations.py` says: outputs, states and gradients."""
 
+import ast
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given
@@ -16,6 +19,8 @@ from model_cases import (
     tokens,
 )
 from page import run_page
+
+from rllib_elmur.model import equations
 
 options = st.builds(
     lambda size, **more: {**size, **more},
@@ -105,3 +110,11 @@ def test_the_comparison_sees_a_part_that_only_one_side_has(change):
             if change in name:
                 parameter.mul_(1.01)
     assert deviation(found, run_page(model, x, state)[0]) > 1e-7
+
+
+def test_the_equations_are_one_page_that_needs_nothing_of_what_is_quick():
+    source = Path(equations.__file__).read_text()
+    assert len(source.splitlines()) <= 220
+    imported = [n.module for n in ast.walk(ast.parse(source)) if isinstance(n, ast.ImportFrom)]
+    ours = {name for name in imported if name.startswith("rllib_elmur")}
+    assert ours == {"rllib_elmur.config", "rllib_elmur.model.memory"}
