@@ -4,6 +4,8 @@ import importlib
 import importlib.util
 import inspect
 import re
+import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -47,15 +49,43 @@ def gymnasium_spec(env: str) -> gym.envs.registration.EnvSpec:
     except (gym.error.Error, ImportError) as error:
         if module:
             raise UserError(f"env={env!r}: {str(error).rstrip('.')}.") from error
+        near = nearest(env, [*gym.registry, "rllib_elmur/TMazePassive-v0"])
         raise UserError(
-            f"env={env!r} is neither an environment id of Gymnasium or RLlib nor a class path; an "
-            "id of another package is written behind the module that registers it, as in "
-            f"'{_registering_module(env) or 'module'}:{env}'."
-            f"{nearest(env, [*gym.registry, 'rllib_elmur/TMazePassive-v0'])}"
+            f"env={env!r} is neither an environment id of Gymnasium or RLlib nor a class path; "
+            f"{_form_with_module(env)}{near}"
         ) from error
 
 
-def _registering_module(env: str) -> str | None:
+def importable_id(env: Any) -> Any:
+    """An environment's id behind the module that registers it, so that every process finds it.
+
+    Gymnasium knows an id where its package was imported; RLlib's workers and an evaluation are
+    other processes. Classes, ids of Gymnasium and of RLlib's registry stay as they are.
+    """
+    if not isinstance(env, str) or ":" in env or env_creator(env) is not None:
+        return env
+    spec = gym.registry.get(env)
+    if spec is None:
+        if _package_of(env):
+            warnings.warn(f"env={env!r} is not registered; {_form_with_module(env)}", stacklevel=4)
+        return env
+    entry = spec.entry_point or spec.vector_entry_point
+    module = entry if isinstance(entry, str) else getattr(entry, "__module__", "")
+    package = re.split("[.:]", module)[0]
+    is_elsewhere = package not in ("", "gymnasium", "__main__")
+    return f"{package}:{env}" if is_elsewhere and package in sys.modules else env
+
+
+def _form_with_module(env: str) -> str:
+    """How the id of another package is written."""
+    module = _package_of(env) or "module"
+    return (
+        "the id of another package is written behind the module that registers it, as in "
+        f"'{module}:{env}'."
+    )
+
+
+def _package_of(env: str) -> str | None:
     """The installed package that an id seems to be of, by the first word of the id."""
     word = re.split(r"\W", env)[0]
     found = (name for name in (word, word.lower()) if name and importlib.util.find_spec(name))

@@ -14,6 +14,7 @@ from rllib_elmur.envs import ENVIRONMENTS
 from rllib_elmur.errors import OptionError
 from rllib_elmur.plugin import ray_versions
 from rllib_elmur.plugin.env_runner import ELMUREnvRunner
+from rllib_elmur.plugin.environments import importable_id
 from rllib_elmur.plugin.learner.classes import stable_learner
 from rllib_elmur.plugin.learner.config_check import check_learner
 from rllib_elmur.plugin.learner.options import LearnerArguments, LearnerOptions
@@ -47,7 +48,9 @@ def use_elmur(
     `plugin.learner`) and the vector form of this package's environments. An env runner or a learner
     of the config's own stays. Where the config has a `MultiRLModuleSpec` with ELMUR modules, that
     spec stays, and its ELMUR modules get the options. IMPALA and APPO get an environment in the
-    driver: RLlib samples there while no remote env runner lives.
+    driver: RLlib samples there while no remote env runner lives. The environment id of another
+    package is put behind its module, so that remote env runners find it
+    (``popgym-RepeatFirstEasy-v0`` becomes ``popgym:popgym-RepeatFirstEasy-v0``).
 
     Search spaces of Tune (``tune.choice([5, 10])``) may stand in the place of values.
 
@@ -137,6 +140,7 @@ def _set_learner(config: AlgorithmConfig, options: dict[str, Any]) -> None:
 
 
 def _set_env_runner(config: AlgorithmConfig, previous_action: bool, previous_reward: bool) -> None:
+    config.env = importable_id(config.env)
     env_to_module, _ = connector_builders(config)
     config.env_runners(
         env_to_module_connector=with_previous(env_to_module, previous_action, previous_reward)

@@ -36,11 +36,12 @@ def make_vector_env(env: Any, options: dict[str, Any], num_envs: int) -> VectorE
         UserError: If the environment is unknown, or refuses the options.
     """
     try:
-        if isinstance(env, str) and env in gym.registry and gym.spec(env).vector_entry_point:
+        make = env_maker(env)
+        spec = gym.registry.get(env.rpartition(":")[2]) if isinstance(env, str) else None
+        if spec is not None and spec.vector_entry_point:
             return gym.make_vec(
                 env, num_envs=num_envs, vectorization_mode="vector_entry_point", **options
             )
-        make = env_maker(env)
         return SyncVectorEnv([lambda: make(options)] * num_envs)
     except UserError:
         raise
