@@ -7,7 +7,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +81,18 @@ class Job:
     def described(self) -> dict[str, Any]:
         """All that decides how the training goes, as JSON knows it."""
         all_settings = {**SETTINGS, **self.task.settings, **self.settings}
-        run = {k: v for k, v in asdict(self).items() if k not in ("task", "name", "settings")}
-        task = {"task": self.name, "env": self.task.env, "env_config": self.task.env_config}
-        return {**task, **run, "settings": all_settings}
+        own = {"lstm": self.task.lstm, "paper": PAPER}.get(self.policy, {})
+        return {
+            "task": self.name,
+            "env": self.task.env,
+            "env_config": self.task.env_config,
+            "policy": self.policy,
+            "label": self.label,
+            "seed": self.seed,
+            "steps": self.steps,
+            "model": {**own, **self.model},
+            "settings": all_settings,
+        }
 
 
 def config_of(job: Job) -> Any:
@@ -95,7 +104,8 @@ def config_of(job: Job) -> Any:
     from rllib_elmur.plugin.success import SuccessMetric
     from rllib_elmur.plugin.use import use_vector_form
 
-    settings = job.described()["settings"]
+    described = job.described()
+    settings = described["settings"]
     max_seq_len, filtered = settings.pop("max_seq_len"), settings.pop("mean_std_filter")
     config = PPOConfig().environment(job.task.env, env_config=job.task.env_config)
     config.env_runners(
@@ -108,10 +118,9 @@ def config_of(job: Job) -> Any:
         config.env_runners(env_to_module_connector=lambda *_, **__: [make() for make in pieces])
     if job.policy == "lstm":
         use_vector_form(config)
-        options = {**LSTM, "max_seq_len": max_seq_len, **job.model}
+        options = {**LSTM, "max_seq_len": max_seq_len, **described["model"]}
         return config.rl_module(model_config=DefaultModelConfig(**options))
-    options = PAPER if job.policy == "paper" else {}
-    return use_elmur(config, **{"max_seq_len": max_seq_len, **options, **job.model})
+    return use_elmur(config, **{"max_seq_len": max_seq_len, **described["model"]})
 
 
 def _connectors(config: Any, is_lstm: bool, filtered: bool) -> list[Callable[[], Any]]:

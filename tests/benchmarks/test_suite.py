@@ -1,0 +1,136 @@
+"""The suite trains what it is asked for, goes on where it stopped, and reads its own files."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import suite
+import suite_table
+import suite_tasks
+import suite_training
+from rich.console import Console
+
+ROOT = Path(__file__).parents[2]
+SHORT = ["--steps", "400", "--set", "train_batch_size_per_learner=200", "minibatch_size=100"]
+
+
+def called(*words):
+    """The suite's command in a process of its own."""
+    script = ROOT / "tests" / "benchmarks" / "suite.py"
+    return subprocess.run(
+        [sys.executable, script, *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1"},
+    )
+
+
+def job(task="memory_len5", policy="elmur", **changes):
+    words = {"label": policy, "seed": 1, "steps": 400, **changes}
+    return suite_training.Job(task, suite_tasks.TASKS[task], policy, **words)
+
+
+def record(returns, task="memory_len5", policy="elmur", seed=1):
+    """A file's content: a curve with the same value for return and success."""
+    rows = [
+        {"env steps": 100 * (i + 1), "return": value, "success": value, "seconds": i + 1.0}
+        for i, value in enumerate(returns)
+    ]
+    described = job(task, policy, seed=seed).described()
+    return {"run": json.loads(json.dumps(described)), "rows": rows}
+
+
+def test_trainings_are_run_once_and_read_again(tmp_path):
+    asked = ["--tasks", "memory_size3", "--policies", "elmur", "lstm", "--folder", tmp_path, *SHORT]
+    first = called(*asked)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "2 trainings to run, 0 are there" in first.stdout
+    assert "memory_size3 lstm seed 1: 400 of 400 env steps" in first.stdout
+    for policy in ("elmur", "lstm"):
+        content = json.loads((tmp_path / "memory_size3" / f"{policy}-1.json").read_text())
+        assert [row["env steps"] for row in content["rows"]] == [200, 400]
+        assert all(-1 <= row["return"] <= 1 for row in content["rows"])
+        assert content["run"]["settings"]["train_batch_size_per_learner"] == 200
+    again = called(*asked)
+    assert "0 trainings to run, 2 are there" in again.stdout
+    other = called(*asked, "--elmur", '{"segment_length": 3}')
+    assert other.returncode == 1 and "trained with another model" in other.stderr
+    shown = called("--table", "--folder", tmp_path, "--picture", tmp_path / "suite.png")
+    assert shown.returncode == 0 and "memory_size" in shown.stdout, shown.stderr
+    assert (tmp_path / "suite.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_a_training_that_fails_is_named_and_the_others_are_run(tmp_path):
+    wrong = ["--tasks", "memory_size3", "--elmur", '{"segment_length": 0}', "--folder", tmp_path]
+    done = called(*wrong, "--policies", "elmur", "lstm", *SHORT)
+    assert done.returncode == 1 and "failed: memory_size3 elmur seed 1" in done.stderr
+    assert "segment_length=0: must be" in done.stderr
+    assert [file.name for file in tmp_path.glob("*/*.json")] == ["lstm-1.json"]
+
+
+def test_seeds_come_one_after_the_other_so_that_policies_can_be_compared_early():
+    arguments = suite.command_line().parse_args(
+        ["--tasks", "Repeat*Easy", "--seeds", "1", "2", "--policies", "elmur", "lstm"]
+    )
+    jobs = [str(job) for job in suite.jobs_of(arguments)]
+    assert jobs[:4] == [f"RepeatFirstEasy {p} seed {s}" for s in (1, 2) for p in ("elmur", "lstm")]
+    assert len(jobs) == 8
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--set", "learning_rate=1"], "with a key of num_envs_per_env_runner"),
+        (["--set", "lr=fast"], "the value must be JSON"),
+    ],
+)
+def test_a_setting_that_is_wrong_is_refused(words, problem, capsys):
+    with pytest.raises(SystemExit):
+        suite.command_line().parse_args(words)
+    assert problem in capsys.readouterr().err
+
+
+def test_a_task_that_is_unknown_is_refused():
+    with pytest.raises(ValueError, match=r"--tasks RepeatFrst: must be 'popgym'.*RepeatFirstEasy"):
+        suite_tasks.chosen(["RepeatFrst"])
+
+
+def test_all_policies_get_the_same_settings_of_ppo():
+    configs = [suite_training.config_of(job(policy=policy)) for policy in suite_training.POLICIES]
+    for key in set(suite_training.SETTINGS) - {"max_seq_len", "mean_std_filter"}:
+        values = [getattr(config, key) for config in configs]
+        assert values == [suite_training.SETTINGS[key]] * 3, key
+
+
+def test_the_papers_form_has_no_window_whatever_the_defaults_are():
+    config = suite_training.config_of(job(policy="paper", model={"d_model": 32}))
+    options = config.rl_module_spec.model_config
+    assert options["attention_window"] is None and options["segment_length"] == 5
+    assert options["d_model"] == 32 and options["max_seq_len"] == 64
+
+
+def test_the_last_tenth_stands_beside_the_best_one_and_a_fall_is_told():
+    returns = [*np.linspace(-1, 1, 50), *np.linspace(1, 0.2, 50)]
+    runs = {("RepeatFirstEasy", "elmur"): [record(returns, "RepeatFirstEasy")]}
+    (row,) = suite_table.rows_of(runs)
+    assert row["best tenth"] == [pytest.approx(np.mean(np.sort(returns)[-10:]), abs=0.01)]
+    assert row["last tenth"] == [pytest.approx(np.mean(returns[-10:]), abs=1e-4)]
+    assert row["fall"] == pytest.approx((row["best tenth"][0] - row["last tenth"][0]) / 2, abs=1e-4)
+    console = Console(width=200, record=True)
+    console.print(suite_table.table_of([row]))
+    assert f"fallen by {row['fall']:.0%}" in console.export_text()
+
+
+def test_a_setting_of_bsuite_is_solved_by_a_regret_below_three_quarters_of_a_guess():
+    runs = {
+        (f"memory_len{n}", "elmur"): [record([success] * 10, f"memory_len{n}")]
+        for n, success in ((1, 0.63), (2, 0.62), (3, 1.0))
+    }
+    rows = suite_table.rows_of(runs)
+    assert [row["regret"] for row in rows] == [[0.74], [0.76], [0.0]]
+    assert suite_table.solved(rows) == "2 of 3 solved"
