@@ -24,6 +24,10 @@ class Lines(Listener):
         self._header_printed = False
         self._console.print(f"{experiment}: {summary}. Results: {folder}", soft_wrap=True)
 
+    def on_note(self, note: str) -> None:
+        """Prints what the experiment goes without."""
+        self._console.print(note, style="yellow", soft_wrap=True, markup=False)
+
     def on_iteration(self, iteration: Iteration) -> None:
         """Prints the iteration's line."""
         if not self._header_printed:

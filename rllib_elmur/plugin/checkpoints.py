@@ -1,4 +1,4 @@
-"""Reads from an algorithm's checkpoint what acting needs, without building the algorithm."""
+"""Reads a policy from an algorithm's checkpoint, without building the algorithm."""
 
 import json
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class Policy:
 
 
 def find(path: Path) -> Path:
-    """The checkpoint at a path: itself, or the newest whole one of a folder of results.
+    """Finds the checkpoint at a path: itself, or the newest whole one of a folder of results.
 
     Raises:
         UserError: If there is none.

@@ -37,20 +37,21 @@ def state_from(batch: dict[str, Any], elmur: ELMUR) -> State:
 
 
 def lengths_from(batch: dict[str, Any]) -> Tensor | None:
-    """How many time steps of each row are data, (B,) int64; None if all are."""
+    """Returns how many time steps of each row are data, (B,) int64; None if all are."""
     lengths = batch.get(Columns.SEQ_LENS)
     return None if lengths is None else lengths.long()  # a minibatch holds them as floats
 
 
 def state_column(state: State) -> dict[str, Tensor]:
-    """The state as RLlib stores it: a dict of tensors, of which RLlib can store no empty one."""
+    """Converts a state to a dict of tensors, without empty ones, which RLlib cannot store."""
     return {name: part for name, part in state._asdict().items() if part.numel()}
 
 
 def each_leaf(function: Callable[..., Any], column: Any, *others: Any) -> Any:
-    """Applies a function to the leaves of columns that are nested alike; a leaf alone is no tree.
+    """Applies a function to the leaves of columns that are nested alike.
 
-    Walking through a tree that has only one leaf takes longer than most functions.
+    A column that is no tree is handed to the function at once: walking takes longer than most
+    functions.
     """
     if isinstance(column, (np.ndarray, Tensor)):
         return function(column, *others)
@@ -58,5 +59,5 @@ def each_leaf(function: Callable[..., Any], column: Any, *others: Any) -> Any:
 
 
 def items_of(column: Any) -> list[Any]:
-    """A column of RLlib's, a list or keyed by episode, as a list."""
+    """Returns the items of a column of RLlib's, which is a list or keyed by episode."""
     return column if isinstance(column, list) else [i for items in column.values() for i in items]

@@ -1,4 +1,4 @@
-"""Sparse state: episodes run on a live batch, and only rows of a train batch get snapshots of it.
+"""Connector pieces of the sparse state, which stores no STATE_OUT with each step.
 
 RLlib stores STATE_OUT at every time step and un-batches and re-batches all columns on the way from
 module to environment and back. Here the state stays in one `LiveBatch` between steps, and a
@@ -7,7 +7,7 @@ rollout fragment.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -16,6 +16,7 @@ import tree
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.connectors.module_to_env import GetActions
 from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.spaces.space_utils import batch as stack
 from ray.rllib.utils.spaces.space_utils import (
@@ -29,6 +30,7 @@ from torch import Tensor
 
 from rllib_elmur.model.fast.live import LiveBatch
 from rllib_elmur.plugin.columns import LIVE_BATCH, each_leaf, items_of
+from rllib_elmur.plugin.memory_module import MemoryModule
 from rllib_elmur.plugin.rllib_internals import episode_ids, note_time_axis
 from rllib_elmur.plugin.snapshots import SNAPSHOTS, Snapshots, pack_rows, snapshot_column
 
@@ -36,16 +38,17 @@ _NARROWED = {np.dtype(np.float64): np.float32, np.dtype(np.int64): np.int32}
 
 
 class BatchToModule(ConnectorV2):
-    """Env-to-module piece: observations and the live batch as one batch for the module.
+    """Env-to-module piece: makes the module's batch of observations and the live batch.
 
-    It stands for RLlib's default pieces AddObservationsFromEpisodesToBatch to NumpyToTensor.
+    It takes the place of RLlib's default pieces, AddObservationsFromEpisodesToBatch to
+    NumpyToTensor.
     """
 
     device: Any = None
 
     @override(ConnectorV2)
     def __call__(
-        self, *, rl_module: Any, batch: dict[str, Any], episodes: list[Any], **kwargs: Any
+        self, *, rl_module: RLModule, batch: dict[str, Any], episodes: list[Any], **kwargs: Any
     ) -> dict[str, Any]:
         """Builds the module's input of shape (B, T = 1, ...); row i is episode i."""
         columns = {name: items_of(column) for name, column in batch.items()}
@@ -56,12 +59,16 @@ class BatchToModule(ConnectorV2):
         note_time_axis(shared_data, [episode.id_ for episode in episodes])
         columns = {name: stack(items) for name, items in columns.items()}
         steps = np.fromiter((episode.t for episode in episodes), np.int64, len(episodes))
-        return self.batch(rl_module, columns, steps, shared_data)
+        return self.batch(cast("MemoryModule", rl_module), columns, steps, shared_data)
 
     def batch(
-        self, module: Any, columns: dict[str, Any], steps: np.ndarray, shared_data: dict[str, Any]
+        self,
+        module: MemoryModule,
+        columns: dict[str, Any],
+        steps: np.ndarray,
+        shared_data: dict[str, Any],
     ) -> dict[str, Any]:
-        """The module's input.
+        """Makes the module's input.
 
         Args:
             module: The module.
@@ -78,9 +85,9 @@ class BatchToModule(ConnectorV2):
 
 
 class BatchToEnv(ConnectorV2):
-    """Module-to-env piece: actions for the vector environment, columns for the episodes.
+    """Module-to-env piece: makes actions for the environments and columns for the episodes.
 
-    It stands for all of RLlib's default pieces.
+    It takes the place of all of RLlib's default pieces.
     """
 
     def __init__(
@@ -100,28 +107,29 @@ class BatchToEnv(ConnectorV2):
 
     @override(ConnectorV2)
     def recompute_output_action_space(self, input_observation_space: Any, input_action_space: Any):
-        """Actions keep their space."""
+        """Returns the same action space, and notes its bounds."""
         self._to_bounds = to_bounds(input_action_space, *self._flags)
         return input_action_space
 
     @override(ConnectorV2)
     def __call__(
-        self, *, rl_module: Any, batch: dict[str, Any], episodes: list[Any], **kwargs: Any
+        self, *, rl_module: RLModule, batch: dict[str, Any], episodes: list[Any], **kwargs: Any
     ) -> dict[str, Any]:
         """Makes columns that the env runner indexes by environment."""
         to_env = self.arrays(rl_module, batch, episodes, kwargs["explore"])
         for name, column in to_env.items():
             if not isinstance(column, np.ndarray) and not name.startswith(Columns.ACTIONS):
                 to_env[name] = unbatch(column)
-        snapshots = snapshots_of(rl_module, *clocks_of(episodes), kwargs["shared_data"])
+        module = cast("MemoryModule", rl_module)
+        snapshots = snapshots_of(module, *clocks_of(episodes), kwargs["shared_data"])
         to_env[SNAPSHOTS] = snapshot_column(snapshots)
         return to_env
 
     @torch.inference_mode()
     def arrays(
-        self, module: Any, outputs: dict[str, Any], episodes: list[Any], explore: bool
+        self, module: RLModule, outputs: dict[str, Any], episodes: list[Any], explore: bool
     ) -> dict[str, Any]:
-        """What the module returned for one time step, and its actions, as arrays (B, ...)."""
+        """Makes arrays (B, ...) of the module's outputs for one time step, and of its actions."""
         outputs = self._get_actions(
             rl_module=module, batch=outputs, episodes=episodes, explore=explore
         )
@@ -132,27 +140,31 @@ class BatchToEnv(ConnectorV2):
 
 
 class AddSnapshots(ConnectorV2):
-    """Module-to-env piece: the snapshots alone, between RLlib's pieces and the user's."""
+    """Module-to-env piece: adds the snapshots alone, between RLlib's pieces and the user's."""
 
     @override(ConnectorV2)
     def __call__(
-        self, *, rl_module: Any, batch: dict[str, Any], episodes: list[Any], **kwargs: Any
+        self, *, rl_module: RLModule, batch: dict[str, Any], episodes: list[Any], **kwargs: Any
     ) -> dict[str, Any]:
         """Adds a column, keyed by episode as RLlib's are at this place."""
         shared_data = kwargs["shared_data"]
-        column = snapshot_column(snapshots_of(rl_module, *clocks_of(episodes), shared_data))
+        module = cast("MemoryModule", rl_module)
+        column = snapshot_column(snapshots_of(module, *clocks_of(episodes), shared_data))
         items = zip(episode_ids(shared_data), column, strict=True)
         batch[SNAPSHOTS] = {(id_,): [item] for id_, item in items}
         return batch
 
 
 def to_bounds(space: Any, normalize: bool, clip: bool) -> Callable[[Any], Any] | None:
-    """From a policy's actions (B, ...) to the environments'; None if they are the same.
+    """Makes the function from a policy's actions (B, ...) to those of the environments.
 
     Args:
         space: Of the actions.
         normalize: RLlib's `normalize_actions`.
         clip: RLlib's `clip_actions`.
+
+    Returns:
+        None if both are the same.
     """
     struct = get_base_struct_from_space(space)
     has_bounds = any(isinstance(leaf, gym.spaces.Box) for leaf in tree.flatten(struct))
@@ -163,13 +175,13 @@ def to_bounds(space: Any, normalize: bool, clip: bool) -> Callable[[Any], Any] |
 
 
 def _last_step(x: Tensor | np.ndarray) -> np.ndarray:
-    """The only time step of (B, T = 1, ...), numbers narrowed as RLlib does."""
+    """Returns the only time step of (B, T = 1, ...), with numbers narrowed as RLlib does."""
     x = x.numpy(force=True) if isinstance(x, Tensor) else x
     return x[:, 0].astype(_NARROWED.get(x.dtype, x.dtype), copy=False)
 
 
-def _live_batch(module: Any, steps: np.ndarray, shared_data: dict[str, Any]) -> LiveBatch:
-    """The live batch of the running episodes, with rows of new episodes at their start."""
+def _live_batch(module: MemoryModule, steps: np.ndarray, shared_data: dict[str, Any]) -> LiveBatch:
+    """Returns the live batch of the running episodes, after a reset of rows that begin."""
     live, elmur = shared_data.get(LIVE_BATCH), module.network.elmur
     if live is None or len(live.clock) != len(steps):
         live = shared_data[LIVE_BATCH] = module.get_live_batch(len(steps))
@@ -188,15 +200,15 @@ def _live_batch(module: Any, steps: np.ndarray, shared_data: dict[str, Any]) -> 
 
 
 def clocks_of(episodes: list[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Time steps of each episode (-1 before its first observation), and those of its fragment."""
+    """Returns the steps of each episode (-1 before its start), and those of its fragment."""
     steps = [episode.t if episode.is_reset else -1 for episode in episodes]
     return np.array(steps), np.array([len(episode) for episode in episodes])
 
 
 def snapshots_of(
-    module: Any, steps: np.ndarray, lengths: np.ndarray, shared_data: dict[str, Any]
+    module: MemoryModule, steps: np.ndarray, lengths: np.ndarray, shared_data: dict[str, Any]
 ) -> list[Snapshots | None]:
-    """For each episode, what to store with the time step that is about to be added to it.
+    """Makes what is stored with the next time step of each episode.
 
     Args:
         module: The module; its live batch has just taken that step.

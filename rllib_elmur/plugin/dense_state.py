@@ -6,11 +6,13 @@ as right as with it, and many times the bytes travel from env runners to learner
 """
 
 import logging
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
 
 from rllib_elmur.config import ELMURConfig
+from rllib_elmur.model.elmur import ELMUR
 from rllib_elmur.plugin.memory_module import MemoryModule
 from rllib_elmur.plugin.policy_options import PolicyOptions
 from rllib_elmur.plugin.ray_versions import RANGE
@@ -58,55 +60,55 @@ def other_env_runner(env_runner_cls: type | None) -> Reason:
     )
 
 
-def warn(reason: Reason, module: MemoryModule) -> None:
-    """Logs a reason with the bytes that it costs, once in a process."""
-    dense, sparse = bytes_per_step(module)
-    say_once(
+def by_hand(name: str, model_config: Mapping[str, Any]) -> Reason:
+    """The reason where a module was put into a config without `use_elmur`.
+
+    Args:
+        name: The name of the module's class.
+        model_config: Its options.
+    """
+    arguments = "" if name == "ELMURTorchRLModule" else f", module_class={name}"
+    for kind in (ELMURConfig, PolicyOptions):
+        for option in kind.names():
+            value = model_config.get(option, getattr(kind, option))
+            if value != getattr(kind, option):
+                arguments += f", {option}={value!r}"
+    return Reason(
+        f"{name} was put into the config by hand, and runs with RLlib's own env runner and its own "
+        "learner, which has none of ELMUR's options",
+        f"Call `rllib_elmur.use_elmur(config{arguments})`; a MultiRLModuleSpec that was set before "
+        "stays.",
+    )
+
+
+def sentence(reason: Reason, elmur: ELMUR, max_seq_len: int) -> str:
+    """A reason with the bytes that it costs."""
+    dense, sparse = bytes_per_step(elmur, max_seq_len)
+    return (
         f"ELMUR's state is stored at each step, {dense:,} bytes per env step in place of about "
         f"{sparse:,}: {reason.why}. {reason.mend}"
     )
 
 
-def warn_by_hand(module: MemoryModule) -> None:
-    """Logs what a module that was put into a config without `use_elmur` goes without, once."""
-    dense, sparse = bytes_per_step(module)
-    say_once(
-        f"{type(module).__name__} was put into the config by hand, so RLlib's own learner and env "
-        f"runner run it: its state is stored at each step ({dense:,} bytes per env step in place "
-        f"of about {sparse:,}), and the learner has none of ELMUR's options. Mend it by "
-        f"`rllib_elmur.use_elmur(config{_arguments(module)})`; a MultiRLModuleSpec stays if it is "
-        "set before."
-    )
+def warn(reason: Reason, module: MemoryModule) -> None:
+    """Logs a reason with the bytes that it costs, once in a process."""
+    said = sentence(reason, module.network.elmur, module.model_config["max_seq_len"])
+    if said not in _said:
+        _said.add(said)
+        _logger.warning(said)
 
 
-def _arguments(module: Any) -> str:
-    """The arguments of `use_elmur` that make a module, as far as they are not the defaults."""
-    name = type(module).__name__
-    arguments = "" if name == "ELMURTorchRLModule" else f", module_class={name}"
-    for kind in (ELMURConfig, PolicyOptions):
-        for option in kind.names():
-            value = module.model_config.get(option, getattr(kind, option))
-            if value != getattr(kind, option):
-                arguments += f", {option}={value!r}"
-    return arguments
+def bytes_per_step(elmur: ELMUR, max_seq_len: int) -> tuple[int, int]:
+    """Bytes of the state per env step: as RLlib stores it, and as snapshots of it.
 
-
-def say_once(sentence: str) -> None:
-    """Logs a warning, once in a process."""
-    if sentence not in _said:
-        _said.add(sentence)
-        _logger.warning(sentence)
-
-
-def bytes_per_step(module: MemoryModule) -> tuple[int, int]:
-    """Bytes of the state per env step: as RLlib stores it, and as snapshots of it."""
-    elmur = module.network.elmur
+    The snapshots are those in the middle of an episode: every slot is written, half a segment is
+    open.
+    """
     state, length = elmur.initial_state(), elmur.config.segment_length
     dense = sum(4 * part.numel() for part in state)  # RLlib narrows all numbers to 32 bits
-    # In the midst of an episode: every slot is written, half a segment is open.
     clock = (1 + elmur.config.n_before) * length + length // 2
     state = state._replace(
         anchors=torch.zeros_like(state.anchors), clock=torch.full_like(state.clock, clock)
     )
     [snapshot] = pack_rows(state, elmur)
-    return dense, len(snapshot) // module.model_config["max_seq_len"]
+    return dense, len(snapshot) // max_seq_len

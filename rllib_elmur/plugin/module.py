@@ -73,12 +73,12 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI, Targ
 
     @override(RLModule)
     def get_initial_state(self) -> dict[str, Tensor]:
-        """The state at an episode's start, without a batch axis."""
+        """Returns the state at an episode's start, without a batch axis."""
         state = state_column(self.network.elmur.initial_state())
         return {name: value[0] for name, value in state.items()}
 
     def get_live_batch(self, batch_size: int) -> LiveBatch:
-        """Episodes at their start whose state is kept between calls and advanced in place.
+        """Returns episodes at their start, whose state each call advances in place.
 
         Handed in as ``batch["live_batch"]`` it takes the place of STATE_IN: each call of
         `forward_inference` or `forward_exploration` takes one observation per episode (T = 1), in
@@ -89,17 +89,17 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI, Targ
 
     @override(InferenceOnlyAPI)
     def get_non_inference_attributes(self) -> list[str]:
-        """The value head and APPO's target network are not needed for acting."""
+        """Names the value head and APPO's target network, which acting does not need."""
         return ["vf", "target_network"]
 
     def train(self, mode: bool = True) -> "ELMURTorchRLModule":
-        """Sets the flag alone: RLlib toggles it at each step, and no part behaves differently."""
+        """Sets the flag alone: RLlib does so at each step, and no part behaves differently."""
         self.training = mode
         return self
 
     @override(TorchRLModule)
     def get_metadata(self) -> dict[str, Any]:
-        """What is saved beside the weights: RLlib's entries and the format number."""
+        """Returns what is saved beside the weights: RLlib's entries and the format number."""
         return {**super().get_metadata(), formats.KEY: formats.CHECKPOINT}
 
     @override(TorchRLModule)
@@ -114,7 +114,7 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI, Targ
 
     @override(TorchRLModule)
     def set_state(self, state: StateDict) -> None:
-        """Loads weights; RLlib itself keeps silent about those that are missing.
+        """Loads weights, and refuses those of another module, which RLlib would load in part.
 
         Raises:
             ValueError: If the weights are those of another module.
@@ -153,9 +153,10 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI, Targ
 
     @override(RLModule)
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        """Training rows (B, T, ...) with gradient, and the features for `compute_values`."""
+        """Runs training rows (B, T, ...), with gradient and the features for `compute_values`."""
         if not self.is_attached:
-            dense_state.warn_by_hand(self)
+            reason = dense_state.by_hand(type(self).__name__, self.model_config)
+            dense_state.warn(reason, self)
         features, state = self._features(batch)
         return {
             Columns.ACTION_DIST_INPUTS: self.network.pi(features),
@@ -165,24 +166,24 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI, Targ
 
     @override(ValueFunctionAPI)
     def compute_values(self, batch: dict[str, Any], embeddings: Tensor | None = None) -> Tensor:
-        """Values (B, T) of a batch, or of the features that `forward_train` returned for it."""
+        """Returns values (B, T) of a batch, or of its features as `forward_train` returned them."""
         if embeddings is None:
             embeddings, _ = self._features(batch)
         return self.vf(embeddings).squeeze(-1)
 
     @override(TargetNetworkAPI)
     def make_target_networks(self) -> None:
-        """Makes the network of an older policy, which APPO's updates start from."""
+        """Makes APPO's target network, the network of an older policy."""
         self.target_network = make_target_network(self.network)
 
     @override(TargetNetworkAPI)
     def get_target_network_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
-        """What is copied now and then, and where to."""
+        """Returns the network, and the target network that follows it."""
         return [(self.network, self.target_network)]
 
     @override(TargetNetworkAPI)
     def forward_target(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Training rows (B, T, ...) by the target network, without gradient."""
+        """Runs training rows (B, T, ...) through the target network, without gradient."""
         target = self.target_network
         with torch.no_grad():
             features, _ = target(

@@ -1,4 +1,4 @@
-"""The previous action and reward as parts of the observation.
+"""Adds the previous action and reward to the observation.
 
 A connector piece changes each observation inside the running episode, so that the policy sees the
 same while acting and in training, wherever a fragment is cut.
@@ -31,7 +31,7 @@ def join_previous(
     action: Any = None,
     reward: Any = 0.0,
 ) -> dict[str, Any]:
-    """An observation together with what led to it, as a policy with such an input reads it.
+    """Joins an observation with the action and the reward before it.
 
     Args:
         space: The policy's observation space (`module.observation_space`); it says which parts are
@@ -84,7 +84,7 @@ class PreviousInput(ConnectorV2):
     def recompute_output_observation_space(
         self, input_observation_space: Any, input_action_space: Any
     ) -> gym.Space:
-        """The space of the joined observations."""
+        """Returns the space of the joined observations."""
         if not self._multi_agent:
             return self._join_spaces(input_observation_space, input_action_space)
         return spaces.Dict(
@@ -127,7 +127,7 @@ class PreviousInput(ConnectorV2):
 
 @dataclass(frozen=True)
 class ConnectorBuilder:
-    """What `AlgorithmConfig.env_runners(env_to_module_connector=...)` takes.
+    """Builds the env-to-module pieces, for `config.env_runners(env_to_module_connector=...)`.
 
     Attributes:
         users: The builder that the config had before; its pieces come first.
@@ -154,7 +154,7 @@ class ConnectorBuilder:
 
 
 def with_previous(users: Any, action: bool, reward: bool) -> Any:
-    """The env-to-module builder that adds the previous action and reward where they are wanted.
+    """Makes the env-to-module builder that adds the previous action and reward.
 
     Args:
         users: The builder that the algorithm's config holds, or None.
@@ -182,7 +182,7 @@ def require_previous(space: gym.Space, options: PolicyOptions) -> None:
 
 
 def _action_input_space(space: gym.Space) -> gym.Space:
-    """The space of an action as an input; it contains zeros, for no action."""
+    """Returns the space of an action as an input, in which zeros mean no action."""
     match space:
         case spaces.Discrete():
             return spaces.Discrete(int(space.n) + 1)
@@ -202,7 +202,7 @@ def _action_input_space(space: gym.Space) -> gym.Space:
 
 
 def _action_input(space: gym.Space, action: Any) -> Any:
-    """An action, or None for no action, as a member of `_action_input_space`."""
+    """Converts an action, or None for no action, to a member of `_action_input_space`."""
     match space:
         case spaces.Dict():
             return {

@@ -1,4 +1,4 @@
-"""Settings of this process for the time of some work: what it logs, how many threads it uses."""
+"""Context managers that change what this process logs and how many threads it uses."""
 
 import logging
 import os
@@ -34,7 +34,7 @@ def quiet(verbose: int = 0) -> Generator[None]:
 
 @contextmanager
 def one_thread() -> Generator[None]:
-    """Small matrices, one after the other, are too little work to share between threads."""
+    """Lets PyTorch use one thread: small matrices in sequence are too little work to share."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

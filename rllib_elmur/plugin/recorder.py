@@ -1,4 +1,4 @@
-"""Time steps of a vector environment, recorded by column and handed to episodes in one piece."""
+"""Records the time steps of a vector environment by column, and hands them to episodes."""
 
 import time
 from typing import Any
@@ -16,10 +16,11 @@ from rllib_elmur.plugin.snapshots import snapshot_column
 
 
 class Recorder:
-    """What happened since a rollout fragment began, in arrays of (time, environment, ...).
+    """Records the steps of a rollout fragment in arrays of shape (time, environment, ...).
 
-    RLlib adds each environment's time step to its episode and stacks them all again when the
-    episode is handed on. Here an episode gets its steps when it ends or its fragment does.
+    RLlib adds each time step of each environment to an episode, and stacks all steps of an episode
+    again when it is handed on. Here an episode gets all of its steps at once, when the episode or
+    the fragment ends.
 
     Args:
         n_envs: Environments B.
@@ -44,11 +45,11 @@ class Recorder:
         self.n_steps += 1
 
     def begin(self, env_index: int) -> None:
-        """An episode begins with the next time step."""
+        """Notes that an environment's next episode begins with the next time step."""
         self._first[env_index] = self.n_steps
 
     def hand_over(self, episode: SingleAgentEpisode, env_index: int) -> None:
-        """Adds to an episode the steps since it began or got some; it then holds arrays."""
+        """Adds to an episode its steps since the last call, or since its start, as arrays."""
         steps = slice(self._first[env_index], self.n_steps)
         self._first[env_index] = self.n_steps
         n_steps = steps.stop - steps.start
@@ -85,12 +86,12 @@ class Recorder:
 
 
 def item(column: Any, i: int) -> Any:
-    """Item i of a (nested) column."""
+    """Returns item i of a (nested) column."""
     return each_leaf(lambda x: x[i], column)
 
 
 def cut(episode: SingleAgentEpisode, lookback: int) -> SingleAgentEpisode:
-    """The continuation of an episode that holds arrays; it holds lists, to which RLlib can add."""
+    """Cuts an episode that holds arrays; the continuation holds lists, to which RLlib can add."""
     continuation = episode.cut(len_lookback_buffer=lookback)
     buffers = [continuation.observations, continuation.actions, continuation.rewards]
     for buffer in [*buffers, *continuation.extra_model_outputs.values()]:
@@ -103,7 +104,7 @@ def cut(episode: SingleAgentEpisode, lookback: int) -> SingleAgentEpisode:
 
 
 def _extend(buffer: InfiniteLookbackBuffer, column: Any) -> None:
-    """Adds (steps, ...) to a buffer's items."""
+    """Adds a column (steps, ...) to the items of an episode's buffer."""
     items, _ = buffer_items(buffer)
     if isinstance(items, list) and items:
         column = each_leaf(lambda new, old: np.concatenate([old, new]), column, batch(items))

@@ -1,4 +1,4 @@
-"""The environment ids in RLlib's registry, where every worker of a cluster finds them.
+"""Registers the environment ids with RLlib, so that every worker of a cluster finds them.
 
 Importing `ray.tune.registry` takes seconds (pandas, pyarrow, Tune), and `import rllib_elmur` alone
 does not need it. So the ids are registered when that module is imported, which every use of RLlib
@@ -37,7 +37,7 @@ def create_env(env_id: str, context: Mapping[str, Any]) -> Any:
 
 
 def register_rllib_ids() -> None:
-    """Registers the ids with `ray.tune.register_env`, as soon as that is imported."""
+    """Registers the ids with `ray.tune.register_env`, once `ray.tune.registry` is imported."""
     if _RAY_REGISTRY in sys.modules:
         _register()
     elif not any(isinstance(finder, _AfterImport) for finder in sys.meta_path):
@@ -57,7 +57,7 @@ def _register() -> None:
 
 
 class _AfterImport(MetaPathFinder):
-    """Finds `ray.tune.registry` as usual, and registers the ids once it has been loaded."""
+    """Import hook that registers the ids once `ray.tune.registry` has been loaded."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

@@ -1,7 +1,7 @@
 """The loop of sampling, where nobody looks at episodes between their steps."""
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from ray.rllib.core.columns import Columns
@@ -10,6 +10,7 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.utils.metrics import RLMODULE_INFERENCE_TIMER, WEIGHTS_SEQ_NO
 
 from rllib_elmur.plugin.connectors import BatchToEnv, BatchToModule, clocks_of, snapshots_of
+from rllib_elmur.plugin.memory_module import MemoryModule
 from rllib_elmur.plugin.recorder import Recorder, cut, item
 from rllib_elmur.plugin.rllib_internals import RunnerInternals
 from rllib_elmur.plugin.snapshots import SNAPSHOTS
@@ -88,7 +89,7 @@ class Rollout:
         self._steps += 1  # -1 becomes 0: the reset observation
         self._internals.keep_module_input(
             self._to_module.batch(
-                self._runner.module,
+                cast("MemoryModule", self._runner.module),
                 {Columns.OBS: observations},
                 self._steps,
                 self._internals.shared_data,

@@ -29,17 +29,17 @@ class SuccessMetric(RLlibCallback):
 
     def on_train_result(self, *, algorithm, metrics_logger=None, result, **kwargs) -> None:
         """Writes the iteration's mean into the result."""
-        divide(result)
+        write_success(result)
 
     def on_evaluate_end(
         self, *, algorithm, metrics_logger=None, evaluation_metrics, **kwargs
     ) -> None:
         """Writes the evaluation's mean into its result."""
-        divide(evaluation_metrics)
+        write_success(evaluation_metrics)
 
 
-def divide(result: dict[str, Any]) -> None:
-    """Turns the sums of a result into the share of successes."""
+def write_success(result: dict[str, Any]) -> None:
+    """Writes the metric `success` into a result, in place of the sums that it is made of."""
     metrics = result.get("env_runners")
     if metrics is not None:
         total, count = metrics.pop(_SUCCESSES, 0.0), metrics.pop(_EPISODES, 0)

@@ -1,7 +1,7 @@
-"""The rows of a train batch, with the state in which each begins."""
+"""Makes the rows of a train batch, each with the state in which the row begins."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import tree
@@ -9,12 +9,14 @@ from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
+from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.spaces.space_utils import BatchedNdArray
 from ray.rllib.utils.spaces.space_utils import batch as stack
 
 from rllib_elmur.plugin.columns import items_of
+from rllib_elmur.plugin.memory_module import MemoryModule
 from rllib_elmur.plugin.rllib_internals import note_padding
 from rllib_elmur.plugin.snapshots import SNAPSHOTS, unpack_rows
 from rllib_elmur.plugin.user_connectors import pieces_of
@@ -23,7 +25,7 @@ MASKED_STEPS = "num_env_steps_masked_without_state"
 
 
 class TrainRows(ConnectorV2):
-    """Learner piece: the rows of a train batch, each with the state in which it begins.
+    """Learner piece: makes the rows of a train batch, each with the state in which it begins.
 
     It does the work of RLlib's default pieces from AddObservationsFromEpisodesToBatch to
     AddStatesFromEpisodesToBatch, by column and not by item, with snapshots in place of STATE_OUT.
@@ -34,16 +36,14 @@ class TrainRows(ConnectorV2):
 
     @override(ConnectorV2)
     def __call__(
-        self, *, rl_module: Any, batch: dict[str, Any], episodes: list[Any], **kwargs: Any
+        self, *, rl_module: RLModule, batch: dict[str, Any], episodes: list[Any], **kwargs: Any
     ) -> dict[str, Any]:
         """Adds all columns, in rows of `max_seq_len` steps padded with zeros."""
         if isinstance(episodes[0], MultiAgentEpisode):
             return batch
         if all(Columns.STATE_OUT in episode.extra_model_outputs for episode in episodes):
             return batch
-        module = rl_module
-        if isinstance(rl_module, MultiRLModule):
-            module = rl_module[DEFAULT_MODULE_ID].unwrapped()
+        module = _module_of(rl_module)
         rows = RowLayout([len(episode) for episode in episodes], module.model_config["max_seq_len"])
         columns = _columns(episodes)
         # What a piece before this one has added stands.
@@ -51,37 +51,57 @@ class TrainRows(ConnectorV2):
         columns.setdefault(Columns.LOSS_MASK, np.ones(rows.n_steps, bool))
         infos = columns.pop(Columns.INFOS, None)
         columns = {name: tree.map_structure(rows.pad, column) for name, column in columns.items()}
-
-        known, snapshots = [], []
-        for episode, length in zip(episodes, rows.lengths, strict=True):
-            for begin in range(0, length, rows.size):
-                snapshot, is_known = state_of_row(episode, begin)
-                snapshots.append(snapshot)
-                known.append(is_known)
-            episode.extra_model_outputs.pop(SNAPSHOTS, None)  # no column of the train batch
-        unknown = ~np.array(known)
-        mask = columns[Columns.LOSS_MASK]
-        masked = int(mask[unknown].sum())
-        mask[unknown] = False
+        snapshots, known = _states_of_rows(episodes, rows)
+        masked = _mask_rows(columns[Columns.LOSS_MASK], ~known)
         metrics = kwargs.get("metrics")
         if metrics is not None:
             metrics.log_value((DEFAULT_MODULE_ID, MASKED_STEPS), masked, reduce="sum")
         columns[Columns.STATE_IN] = unpack_rows(snapshots, module.network.elmur)
         columns[Columns.SEQ_LENS] = rows.row_lengths
-
-        # To RLlib, all is one item of the first episode; the column of infos stays a list.
-        key = (episodes[0].id_,)
-        batch.clear()
-        for name, column in columns.items():
-            batch[name] = {key: [tree.map_structure(BatchedNdArray, column)]}
-        if infos is not None:
-            batch[Columns.INFOS] = {key: infos}
+        _put_whole(batch, columns, infos, (episodes[0].id_,))
         note_padding(kwargs["shared_data"], DEFAULT_MODULE_ID)
         return batch
 
 
+def _module_of(rl_module: RLModule) -> MemoryModule:
+    """Returns the learner's only module, or a single one that is handed in."""
+    if isinstance(rl_module, MultiRLModule):
+        rl_module = rl_module[DEFAULT_MODULE_ID].unwrapped()
+    return cast("MemoryModule", rl_module)
+
+
+def _states_of_rows(
+    episodes: list[Any], rows: "RowLayout"
+) -> tuple[list[bytes | None], np.ndarray]:
+    """Returns each row's snapshot and whether its state is known; drops the snapshots' column."""
+    snapshots, known = [], []
+    for episode, length in zip(episodes, rows.lengths, strict=True):
+        for begin in range(0, length, rows.size):
+            snapshot, is_known = state_of_row(episode, begin)
+            snapshots.append(snapshot)
+            known.append(is_known)
+        episode.extra_model_outputs.pop(SNAPSHOTS, None)  # no column of the train batch
+    return snapshots, np.array(known)
+
+
+def _mask_rows(mask: np.ndarray, rows: np.ndarray) -> int:
+    """Masks rows (B,) out of a loss mask (B, T), in place; returns how many steps that are."""
+    masked = int(mask[rows].sum())
+    mask[rows] = False
+    return masked
+
+
+def _put_whole(batch: dict[str, Any], columns: dict[str, Any], infos: Any, key: Any) -> None:
+    """Puts whole columns into a batch, each as one item of the first episode."""
+    batch.clear()
+    for name, column in columns.items():
+        batch[name] = {key: [tree.map_structure(BatchedNdArray, column)]}
+    if infos is not None:
+        batch[Columns.INFOS] = {key: infos}  # stays a list
+
+
 class RowLayout:
-    """How the steps of episodes, one behind the other, lie in rows of equal size.
+    """Lays the steps of episodes, which follow one another, into rows of equal size.
 
     Args:
         lengths: Steps of each episode.
@@ -100,7 +120,7 @@ class RowLayout:
         self.row_lengths = np.bincount(self._place // size, minlength=self.n_rows)
 
     def pad(self, column: np.ndarray) -> np.ndarray:
-        """Steps (n_steps, ...) to rows (n_rows, size, ...), padded with zeros."""
+        """Lays steps (n_steps, ...) into rows (n_rows, size, ...), padded with zeros."""
         rows = np.zeros((self.n_rows * self.size, *column.shape[1:]), column.dtype)
         rows[self._place] = column
         return rows.reshape(self.n_rows, self.size, *column.shape[1:])
@@ -108,7 +128,7 @@ class RowLayout:
 
 @dataclass(frozen=True)
 class LearnerConnectorBuilder:
-    """What `AlgorithmConfig.learners(learner_connector=...)` takes.
+    """Builds the learner pieces, for `config.learners(learner_connector=...)`.
 
     Attributes:
         users: The builder that the config had before; its pieces come first.
@@ -122,7 +142,7 @@ class LearnerConnectorBuilder:
 
 
 def with_snapshots(users: Any) -> LearnerConnectorBuilder:
-    """The learner-connector builder that understands snapshots.
+    """Makes the learner-connector builder that reads snapshots.
 
     Args:
         users: The builder that the algorithm's config holds, or None.
@@ -131,7 +151,7 @@ def with_snapshots(users: Any) -> LearnerConnectorBuilder:
 
 
 def state_of_row(episode: Any, begin: int) -> tuple[bytes | None, bool]:
-    """The snapshot of the row that begins at a step of an episode, and whether its state is known.
+    """Returns the snapshot of the row that begins at a step, and whether its state is known.
 
     The state of a row without a snapshot is known if it is the initial one.
     """
@@ -146,7 +166,7 @@ def state_of_row(episode: Any, begin: int) -> tuple[bytes | None, bool]:
 
 
 def _columns(episodes: list[Any]) -> dict[str, Any]:
-    """The columns of a train batch, (steps of all episodes, ...)."""
+    """Makes the columns of a train batch, (steps of all episodes, ...)."""
     every = [slice(0, len(episode)) for episode in episodes]
     pairs = list(zip(episodes, every, strict=True))
     parts: dict[str, list[Any]] = {
@@ -169,6 +189,6 @@ def _only_last(flag: bool, length: int) -> np.ndarray:
 
 
 def _concatenate(parts: list[Any]) -> Any:
-    """Parts of several steps each, arrays or lists of (nested) items, as one (nested) array."""
+    """Joins parts of several steps, arrays or lists of (nested) items, to one (nested) array."""
     arrays = [stack(part) if isinstance(part, list) else part for part in parts]
     return tree.map_structure(lambda *leaves: np.concatenate(leaves), *arrays)

@@ -10,7 +10,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 
 from rllib_elmur.plugin.environments import env_maker
 from rllib_elmur.plugin.process import one_thread
-from rllib_elmur.plugin.success import SuccessMetric, divide
+from rllib_elmur.plugin.success import SuccessMetric, write_success
 from rllib_elmur.proof.certify import check_config, require_finite
 from rllib_elmur.proof.search import Certificate, check_all_episodes
 
@@ -35,7 +35,7 @@ class CertifyMemory(SuccessMetric):
 
     def on_train_result(self, *, algorithm, metrics_logger=None, result, **kwargs) -> None:
         """Checks the policy that the iteration ends with."""
-        divide(result)
+        write_success(result)
         # Always written, as `success` is.
         names = "certified", *(f"certificate_{name}" for name in ("states", "gap", "seconds"))
         result.update(dict.fromkeys(names, nan))

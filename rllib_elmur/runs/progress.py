@@ -50,6 +50,9 @@ class Listener:
     def on_begin(self, experiment: str, summary: str, folder: Path) -> None:
         """Called when an experiment begins or is resumed."""
 
+    def on_note(self, note: str) -> None:
+        """Called with a sentence on what an experiment goes without, and the line that mends it."""
+
     def on_iteration(self, iteration: Iteration) -> None:
         """Called after each iteration of each trial."""
 

@@ -19,6 +19,7 @@ import rllib_elmur
 from rllib_elmur.plugin import dense_state, rllib_internals
 from rllib_elmur.plugin.connectors import BatchToModule
 from rllib_elmur.plugin.env_runner import ELMUREnvRunner
+from rllib_elmur.plugin.review import what_is_off
 from rllib_elmur.plugin.rllib_internals import pipelines
 from rllib_elmur.plugin.snapshots import pack_rows
 
@@ -107,6 +108,10 @@ def warnings_of(caplog):
     return [r.getMessage() for r in caplog.records if r.name.split(".")[0] == "rllib_elmur"]
 
 
+def bytes_of(module):
+    return dense_state.bytes_per_step(module.network.elmur, module.model_config["max_seq_len"])
+
+
 def outputs(episode):
     if isinstance(episode, MultiAgentEpisode):
         return [part.extra_model_outputs for part in episode.agent_episodes.values()]
@@ -124,7 +129,7 @@ def test_one_warning_names_the_reason_the_bytes_and_the_line_and_training_goes_o
     [warning] = warnings_of(caplog)
     assert why in warning and mend in warning
     (module,) = dict(learner_of(algo).module.items()).values()
-    dense, sparse = dense_state.bytes_per_step(module)
+    dense, sparse = bytes_of(module)
     assert f"{dense:,} bytes per env step in place of about {sparse:,}" in warning
     for episode in algo.env_runner.sample(num_timesteps=9):
         assert all(Columns.STATE_OUT in stored for stored in outputs(episode))
@@ -135,7 +140,7 @@ def test_the_bytes_are_those_that_are_stored_and_sparse_ones_are_few(ray_is_quie
     algo = an_env_runner_afterwards(None).build_algo()
     [episode] = algo.env_runner.sample(num_timesteps=1)[:1]
     stored = episode.get_extra_model_outputs(Columns.STATE_OUT, 0)
-    dense, sparse = dense_state.bytes_per_step(algo.get_module())
+    dense, sparse = bytes_of(algo.get_module())
     assert dense == sum(part.nbytes for part in stored.values())
     assert sparse < dense / 5
     algo.stop()
@@ -154,7 +159,22 @@ def test_the_bytes_of_snapshots_are_those_in_the_midst_of_an_episode(options):
         module.forward_inference({"obs": torch.randn(1, 1, 3), "live_batch": live})
         sizes.append(len(pack_rows(live.state([0]), elmur)[0]))
     mean = np.mean(sizes[30:]) / SMALL["max_seq_len"]
-    assert dense_state.bytes_per_step(module)[1] == pytest.approx(mean, abs=1)
+    assert bytes_of(module)[1] == pytest.approx(mean, abs=1)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+def test_what_a_config_alone_tells_is_said_before_anything_starts(case, monkeypatch):
+    said = what_is_off(case(monkeypatch))
+    if case in (one_more_piece, a_name_less):
+        assert said is None  # it shows in RLlib's parts
+        return
+    assert all(part in said for part in CASES[case])
+    assert "bytes per env step in place of about" in said
+
+
+def test_nothing_is_said_of_a_config_with_all_of_it_or_without_elmur():
+    assert what_is_off(elmur_ppo()) is None
+    assert what_is_off(ppo(RandomEnv)) is None
 
 
 class Derived(ELMUREnvRunner):

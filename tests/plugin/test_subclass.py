@@ -30,6 +30,7 @@ from rllib_elmur.files import schema
 from rllib_elmur.plugin import dense_state
 from rllib_elmur.plugin.env_runner import ELMUREnvRunner
 from rllib_elmur.plugin.learner.classes import StablePPOTorchLearner
+from rllib_elmur.plugin.review import what_is_off
 from rllib_elmur.plugin.snapshots import SNAPSHOTS
 
 LEARNERS = {"weight_decay": 0.5, "memory_lr_scale": 0.125}
@@ -181,11 +182,14 @@ def of_two(config):
 def test_what_is_put_in_by_hand_says_once_what_is_off_and_what_mends_it(
     config, line, caplog, ray_is_quiet
 ):
+    made = config()
+    said = what_is_off(made)
     with caplog.at_level(logging.WARNING):
-        algo = config().build_algo()
+        algo = made.build_algo()
         for _ in range(2):
             algo.train()
     [warning] = warnings_of(caplog)
+    assert said.split(":")[1:] == warning.split(":")[1:]
     assert re.search(r"\d bytes per env step in place of about \d", warning)
     assert "learner" in warning and f"`rllib_elmur.use_elmur(config{line}" in warning
     algo.stop()

@@ -94,6 +94,14 @@ def test_a_search_may_stand_inside_the_model_options(small):
     assert [c.lr for c in configs] == [t.config.lr for t in load(small, 2)[0].trials]
 
 
+def test_a_search_may_stand_inside_the_learner_options(small):
+    options = "learner_config_dict: {weight_decay: {grid_search: [0.25, 0.5]}}"
+    small.write_text(SMALL.replace("    lr:", f"    {options}\n    lr:"))
+    [experiment] = load(small)
+    found = [trial.config.learner_config_dict for trial in experiment.trials]
+    assert found == [{"weight_decay": 0.25}, {"weight_decay": 0.5}]
+
+
 @pytest.mark.parametrize("said", [None, True, False])
 @pytest.mark.parametrize("address", [None, "auto"])
 def test_lost_runners_are_restarted_as_the_file_says_or_on_a_cluster(small, said, address):
@@ -124,6 +132,15 @@ def test_the_printed_tensorboard_command_shows_the_results(trained, tmp_path):
     command = [sys.executable, "-m", script.module, "--inspect", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "ray/tune/env_runners/success" in done.stdout
+
+
+def test_a_training_says_that_its_config_goes_without_the_sparse_state(small, rllib, tmp_path):
+    runner = "ray.rllib.env.single_agent_env_runner.SingleAgentEnvRunner"
+    small.write_text(SMALL.replace("    lr:", f"    env_runner_cls: {runner}\n    lr:"))
+    code, output = rllib("train", "file", small, "--storage-path", tmp_path)
+    assert code == 0
+    assert output.count("env_runner_cls=SingleAgentEnvRunner") == 1
+    assert "bytes per env step in place of about" in output
 
 
 def test_success_is_in_every_result(trained, results):

@@ -9,8 +9,7 @@ from ray.rllib.utils.annotations import override
 
 from rllib_elmur.config import check_names
 from rllib_elmur.errors import OptionError
-from rllib_elmur.plugin import dense_state
-from rllib_elmur.plugin.env_runner import ELMUREnvRunner
+from rllib_elmur.plugin import dense_state, review
 from rllib_elmur.plugin.learner.options import LearnerOptions
 from rllib_elmur.plugin.module import ELMURTorchRLModule
 from rllib_elmur.plugin.search_spaces import is_search_space
@@ -61,11 +60,7 @@ class ConfigCheck(TorchLearner):
         elmurs = [module for module in modules if isinstance(module, ELMURTorchRLModule)]
         for module in elmurs:
             module.is_attached = True
-        if self.config.is_multi_agent:
-            reason = dense_state.SEVERAL_AGENTS
-        elif not issubclass(self.config.env_runner_cls or object, ELMUREnvRunner):
-            reason = dense_state.other_env_runner(self.config.env_runner_cls)
-        else:
-            return
-        if elmurs:
+        reason = review.reason_in(self.config)
+        # What it says of the learner connector, the env runner says.
+        if elmurs and reason is not None and reason is not dense_state.LEARNER_CONNECTOR:
             dense_state.warn(reason, elmurs[0])
