@@ -67,6 +67,16 @@ def test_the_options_are_those_of_the_config_and_the_moments_those_of_the_checkp
     algo.stop()
 
 
+def test_a_learning_rate_of_the_config_holds_from_the_first_update_on(saved, ray_is_quiet):
+    _, path = saved
+    algo = build(OTHER, lr=RATE / 4)
+    algo.restore_from_path(path)
+    optimizer = optimizer_of(learner_of(algo))
+    assert optimizer.param_groups[0]["lr"] == RATE / 4
+    assert options_of(optimizer) == pytest.approx(OTHER)
+    algo.stop()
+
+
 def test_a_state_that_is_set_without_a_file_brings_no_options_either(saved, ray_is_quiet):
     source, target = build(SAVED), build(OTHER)
     target.set_state(source.get_state())

@@ -70,8 +70,9 @@ class StableAdam(ScaledRates, TorchLearner):
             for _, optimizer in self.get_optimizers_for_module(module_id):
                 for group in optimizer.param_groups:
                     group.update(options.get(group.get(_PART), {}))
-                # The first group learns at the full rate.
-                self.set_rate(optimizer, optimizer.param_groups[0]["lr"])
+                # A schedule goes on where it was; the first group learns at its full rate.
+                fixed = isinstance(config.lr, (int, float))
+                self.set_rate(optimizer, config.lr if fixed else optimizer.param_groups[0]["lr"])
 
 
 def _options_of_parts(options: LearnerOptions) -> dict[Any, dict[str, float]]:
