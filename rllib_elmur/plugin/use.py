@@ -46,11 +46,9 @@ def use_elmur(
     This sets the `RLModuleSpec`, the connector of `previous_action` and `previous_reward`, the env
     runner and the learner connector of the sparse state (see `plugin.connectors`), the learner (see
     `plugin.learner`) and the vector form of this package's environments. An env runner or a learner
-    of the config's own stays. Where the config has a `MultiRLModuleSpec` with ELMUR modules, that
-    spec stays, and its ELMUR modules get the options. IMPALA and APPO get an environment in the
-    driver: RLlib samples there while no remote env runner lives. The environment id of another
-    package is put behind its module, so that remote env runners find it
-    (``popgym-RepeatFirstEasy-v0`` becomes ``popgym:popgym-RepeatFirstEasy-v0``).
+    of the config's own stays. A `MultiRLModuleSpec` with ELMUR modules stays, and these modules get
+    the options. IMPALA and APPO get an environment in the driver, where RLlib samples while no
+    remote env runner lives. The id of another package's environment gets its module in front.
 
     Search spaces of Tune (``tune.choice([5, 10])``) may stand in the place of values.
 
@@ -61,8 +59,8 @@ def use_elmur(
         previous_action: Whether the policy reads the previous action with each observation.
         previous_reward: Whether the policy reads the previous reward with each observation.
         max_seq_len: Time steps of a training sequence.
-        **options: Options of `ELMURConfig` and of `LearnerOptions`. The learner's are added to the
-            config's `learner_config_dict`.
+        **options: Options of `ELMURConfig`, and of `LearnerOptions`, which go to the config's
+            `learner_config_dict`.
 
     Returns:
         The config, for chaining.
@@ -74,10 +72,10 @@ def use_elmur(
     """
     ray_versions.require_ray()
     given: dict[str, Any] = dict(options)
-    policy = PolicyOptions.names()
-    check_names(given, [*ELMURConfig.names(), *policy, *LearnerOptions.names()])
+    check_names(given, [*ELMURConfig.names(), *PolicyOptions.names(), *LearnerOptions.names()])
     model = {name: given.pop(name) for name in ELMURConfig.names() if name in given}
-    model |= dict(zip(policy, (previous_action, previous_reward, max_seq_len), strict=True))
+    policy = previous_action, previous_reward, max_seq_len
+    model |= dict(zip(PolicyOptions.names(), policy, strict=True))
     _check_values(model)
     _require_supported(config, module_class)
     _set_learner(config, given)
