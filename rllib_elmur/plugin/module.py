@@ -28,7 +28,7 @@ from rllib_elmur.model.state import State
 from rllib_elmur.plugin import dense_state, formats
 from rllib_elmur.plugin.columns import LIVE_BATCH, lengths_from, state_column, state_from
 from rllib_elmur.plugin.distributions import action_distribution
-from rllib_elmur.plugin.policy_options import options_of, warn_of_short_sequences
+from rllib_elmur.plugin.policy_options import as_mapping, options_of, warn_of_short_sequences
 from rllib_elmur.plugin.previous import require_previous
 
 # Under this key of `model_config`, `use_elmur` leaves the environment's name for error messages.
@@ -54,9 +54,7 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI, Targ
     @override(RLModule)
     def setup(self) -> None:
         """Builds the network for the module's spaces."""
-        options = self.model_config or {}
-        if dataclasses.is_dataclass(options):
-            options = dataclasses.asdict(options)
+        options = as_mapping(self.model_config)
         _require_supported(options)
         config, policy = options_of(options, ignored=RLLIB_KEYS | {ENVIRONMENT})
         warn_of_short_sequences(policy.max_seq_len, config.segment_length)

@@ -3,6 +3,7 @@
 They travel in `model_config`, beside the model's options.
 """
 
+import dataclasses
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -50,12 +51,26 @@ def options_of(
     return ELMURConfig.part_of(model_config), PolicyOptions.part_of(model_config)
 
 
+def as_mapping(model_config: Any) -> dict[str, Any]:
+    """Returns the keys and values of a spec's `model_config`, a mapping, a dataclass or None."""
+    if dataclasses.is_dataclass(model_config) and not isinstance(model_config, type):
+        return dataclasses.asdict(model_config)
+    return model_config or {}
+
+
+def short_sequences(max_seq_len: int, segment_length: int) -> str | None:
+    """Says so if nothing is read in a training sequence that was written in it; else None."""
+    if max_seq_len >= 2 * segment_length:
+        return None
+    return (
+        f"max_seq_len={max_seq_len} is less than two segments of segment_length={segment_length}: "
+        "what is written in a training sequence is not read there, so memory gets no gradient. "
+        f"Use at least {2 * segment_length}."
+    )
+
+
 def warn_of_short_sequences(max_seq_len: int, segment_length: int) -> None:
     """Warns of training sequences in which nothing is read that was written in them."""
-    if max_seq_len < 2 * segment_length:
-        warnings.warn(
-            f"max_seq_len={max_seq_len} is less than two segments of "
-            f"segment_length={segment_length}: what is written in a training sequence is not read "
-            f"there, so memory gets no gradient. Use at least {2 * segment_length}.",
-            stacklevel=4,  # the line that calls `use_elmur`
-        )
+    sentence = short_sequences(max_seq_len, segment_length)
+    if sentence is not None:
+        warnings.warn(sentence, stacklevel=4)  # the line that calls `use_elmur`

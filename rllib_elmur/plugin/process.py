@@ -12,11 +12,17 @@ import torch
 
 @contextmanager
 def quiet(verbose: int = 0) -> Generator[None]:
-    """Keeps warnings and log lines of Ray, RLlib and Gymnasium off the screen, unless `verbose`."""
+    """Keeps warnings and log lines of Ray, RLlib and Gymnasium off the screen, unless `verbose`.
+
+    What this package itself logs goes through.
+    """
     if verbose:
         yield
         return
     former = logging.root.manager.disable, gymnasium.logger.min_level
+    ours = logging.getLogger("rllib_elmur")
+    former_manager = ours.manager
+    ours.manager = logging.Manager(logging.root)  # `logging.disable` works by the manager
     # RLlib sets its own logger's level anew when a config is validated.
     logging.disable(logging.ERROR)
     gymnasium.logger.min_level = gymnasium.logger.ERROR  # ty: ignore[invalid-assignment]
@@ -28,6 +34,7 @@ def quiet(verbose: int = 0) -> Generator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
+        ours.manager = former_manager
         logging.disable(former[0])
         gymnasium.logger.min_level = former[1]
 

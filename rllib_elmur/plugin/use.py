@@ -19,7 +19,7 @@ from rllib_elmur.plugin.learner.classes import stable_learner
 from rllib_elmur.plugin.learner.config_check import check_learner
 from rllib_elmur.plugin.learner.options import LearnerArguments, LearnerOptions
 from rllib_elmur.plugin.module import ENVIRONMENT, ELMURTorchRLModule
-from rllib_elmur.plugin.policy_options import PolicyOptions, warn_of_short_sequences
+from rllib_elmur.plugin.policy_options import PolicyOptions, as_mapping, warn_of_short_sequences
 from rllib_elmur.plugin.previous import with_previous
 from rllib_elmur.plugin.rllib_internals import connector_builders
 from rllib_elmur.plugin.search_spaces import is_search_space
@@ -183,7 +183,5 @@ def _with_options(spec: Any, options: dict[str, Any]) -> bool:
     defaults = dataclasses.asdict(PolicyOptions())
     given = {name: value for name, value in options.items() if value != defaults.get(name)}
     for part in elmurs:
-        own: Any = part.model_config or {}
-        own = dataclasses.asdict(own) if dataclasses.is_dataclass(own) else own
-        part.model_config = options | own | given
+        part.model_config = options | as_mapping(part.model_config) | given
     return bool(elmurs)

@@ -11,7 +11,7 @@ from ray import tune
 from rllib_elmur.errors import UserError
 from rllib_elmur.files import schema
 from rllib_elmur.plugin.process import quiet
-from rllib_elmur.plugin.review import what_is_off
+from rllib_elmur.plugin.review import short_sequences_in, what_is_off
 from rllib_elmur.plugin.rllib_internals import stored_run_config
 from rllib_elmur.runs import cluster
 from rllib_elmur.runs.options import TrainOptions
@@ -94,8 +94,9 @@ def _run(
         folder = storage / (name or f"{experiment.name}_{datetime.now():%Y-%m-%d_%H-%M-%S}")
         tuner = _begun(experiment, folder, progress, options.verbose)
     listener.on_begin(experiment.name, _summary(experiment), folder)
-    note = what_is_off(experiment.trials[0].config)
-    if note is not None:
+    configs = [trial.config for trial in experiment.trials]
+    notes = [what_is_off(configs[0]), *map(short_sequences_in, configs)]
+    for note in dict.fromkeys(filter(None, notes)):
         listener.on_note(note)
     return _fit(tuner, experiment, folder, progress)
 
