@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import numpy as np
 from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.env.env_runner import ENV_STEP_FAILURE
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.utils.metrics import RLMODULE_INFERENCE_TIMER, WEIGHTS_SEQ_NO
@@ -105,7 +106,7 @@ class Rollout:
     def _act(self) -> dict[str, Any]:
         """The columns of the next time step as far as the module makes them, (B, ...)."""
         runner, internals = self._runner, self._internals
-        module: Any = runner.module
+        module = cast("MemoryModule", runner.module)
         to_module = internals.take_module_input()
         with runner.metrics.log_time(RLMODULE_INFERENCE_TIMER):
             if self._explore:
@@ -113,7 +114,8 @@ class Rollout:
                 outputs = module.forward_exploration(to_module, t=t)
             else:
                 outputs = module.forward_inference(to_module)
-        columns = self._to_env.arrays(module, outputs, internals.episodes, self._explore)
+        rl_module = cast("RLModule", runner.module)
+        columns = self._to_env.arrays(rl_module, outputs, internals.episodes, self._explore)
         columns.setdefault(Columns.ACTIONS_FOR_ENV, columns[Columns.ACTIONS])
         snapshots = np.empty(runner.num_envs, object)
         snapshots[:] = snapshots_of(module, self._steps, self._lengths, internals.shared_data)

@@ -19,6 +19,7 @@ from rllib_elmur.model.network import PolicyNetwork
 from rllib_elmur.plugin import checkpoints
 from rllib_elmur.plugin.columns import LIVE_BATCH
 from rllib_elmur.plugin.environments import env_maker, require_spaces
+from rllib_elmur.plugin.memory_module import MemoryModule
 from rllib_elmur.plugin.module import ELMURTorchRLModule
 from rllib_elmur.plugin.process import one_thread
 from rllib_elmur.proof import MAX_STATES
@@ -154,7 +155,9 @@ def check_config(config: AlgorithmConfig) -> None:
     env.close()
 
 
-def _replay(module: Any, env: gym.Env, task: FiniteTask, edges: NDArray[np.int64]) -> Replay:
+def _replay(
+    module: MemoryModule, env: gym.Env, task: FiniteTask, edges: NDArray[np.int64]
+) -> Replay:
     """Plays the episode with the policy, as `evaluate` plays it."""
     script, correct = task.observation[edges], task.correct[edges]
     live = module.get_live_batch(1)

@@ -1,6 +1,6 @@
 """Advantages that are not scaled up where nothing is left to gain."""
 
-from typing import Any
+from typing import Any, cast
 
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core.columns import Columns
@@ -9,6 +9,7 @@ from ray.rllib.utils.typing import ModuleID
 
 from rllib_elmur.plugin.learner.options import LearnerOptions
 from rllib_elmur.plugin.learner.values import values_of
+from rllib_elmur.plugin.memory_module import MemoryModule
 from rllib_elmur.plugin.module import ELMURTorchRLModule
 
 
@@ -26,7 +27,7 @@ class AdvantageFloor(PPOTorchLearner):
         self, *, module_id: ModuleID, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
     ) -> Any:
         """The algorithm's loss."""
-        module: Any = self.module[module_id].unwrapped()
+        module = cast("MemoryModule", self.module[module_id].unwrapped())
         floor = LearnerOptions.of(config).advantage_std_floor
         if floor and isinstance(module, ELMURTorchRLModule):
             # Those of the batch come scaled; targets less values are as large as they were.

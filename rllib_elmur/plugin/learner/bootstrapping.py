@@ -1,6 +1,6 @@
 """V-trace that bootstraps where a rollout fragment ends."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from ray.rllib.algorithms.impala.torch.impala_torch_learner import IMPALATorchLearner
@@ -9,6 +9,7 @@ from ray.rllib.utils.annotations import override
 from ray.rllib.utils.typing import ModuleID
 
 from rllib_elmur.plugin.learner.values import values_of
+from rllib_elmur.plugin.memory_module import MemoryModule
 
 
 class Bootstrapping(IMPALATorchLearner):
@@ -25,7 +26,7 @@ class Bootstrapping(IMPALATorchLearner):
         self, *, module_id: ModuleID, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
     ) -> Any:
         """The algorithm's loss."""
-        module: Any = self.module[module_id].unwrapped()
+        module = cast("MemoryModule", self.module[module_id].unwrapped())
         values = values_of(module, batch, fwd_out)
         rewards = torch.where(batch[Columns.LOSS_MASK].bool(), batch[Columns.REWARDS], values)
         return super().compute_loss_for_module(
