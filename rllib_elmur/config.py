@@ -58,21 +58,6 @@ class Options:
             raise OptionError(f"{name}={value!r}: must be {kind}.", name)
 
     @classmethod
-    def from_dict(cls, options: Mapping[str, Any], ignored: Iterable[str] = ()) -> Self:
-        """Makes options from a mapping.
-
-        Args:
-            options: Option names and values.
-            ignored: Keys that may stand in `options` without being an option here (RLlib merges
-                settings of its own into a module's `model_config`).
-
-        Raises:
-            OptionError: If a key is neither an option nor ignored, or a value is out of range.
-        """
-        check_names(options, cls.names(), ignored)
-        return cls.part_of(options)
-
-    @classmethod
     def part_of(cls, options: Mapping[str, Any]) -> Self:
         """Makes options of those keys of a mapping that are one's name; others may stand beside."""
         return cls(**{name: options[name] for name in cls.names() if name in options})

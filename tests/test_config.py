@@ -8,7 +8,7 @@ import pytest
 
 from rllib_elmur.config import ELMURConfig, ModelArguments
 from rllib_elmur.plugin.learner.options import LearnerArguments, LearnerOptions
-from rllib_elmur.plugin.policy_options import PolicyOptions, warn_of_short_sequences
+from rllib_elmur.plugin.policy_options import PolicyOptions, options_of, warn_of_short_sequences
 
 KINDS = (ELMURConfig, PolicyOptions, LearnerOptions)
 INTEGERS = ["d_model", "n_layers", "n_heads", "d_ff", "segment_length", "memory_slots"]
@@ -54,7 +54,7 @@ def test_a_value_out_of_range_is_one_error_naming_field_value_and_what_is_allowe
         kind_of(name)(**{name: value})
     assert str(error.value) == f"{name}={value!r}: must be {allowed}."
     with pytest.raises(ValueError, match=rf"^{name}="):
-        kind_of(name).from_dict({name: value})
+        kind_of(name).part_of({name: value})
 
 
 def test_every_option_has_a_sentence_and_every_range_is_tested():
@@ -131,30 +131,30 @@ def test_heads_that_do_not_divide_the_width_are_an_error_naming_both():
 )
 def test_an_unknown_key_suggests_the_nearest_option(key, nearest):
     with pytest.raises(ValueError) as error:
-        ELMURConfig.from_dict({"d_model": 32, key: 3})
+        options_of({"d_model": 32, key: 3})
     assert f"{key}=3" in str(error.value)
     assert f"Did you mean '{nearest}'?" in str(error.value)
 
 
 def test_an_unknown_key_like_no_option_lists_them_all():
     with pytest.raises(ValueError) as error:
-        ELMURConfig.from_dict({"zzz": 1})
+        options_of({"zzz": 1})
     assert "zzz=1" in str(error.value) and "Did you mean" not in str(error.value)
     assert all(option.name in str(error.value) for option in dataclasses.fields(ELMURConfig))
 
 
-def test_from_dict_takes_options_and_leaves_out_the_keys_it_is_told_to_ignore():
+def test_a_mapping_gives_its_options_and_leaves_out_the_keys_it_is_told_to_ignore():
     options = {"d_model": 32, "fcnet_hiddens": [256], "vf_share_layers": True}
-    config = ELMURConfig.from_dict(options, ignored=["vf_share_layers", "fcnet_hiddens", "other"])
+    config, _ = options_of(options, ignored=["vf_share_layers", "fcnet_hiddens", "other"])
     assert config == ELMURConfig(d_model=32)
     with pytest.raises(ValueError, match=r"^fcnet_hiddens="):
-        ELMURConfig.from_dict(options, ignored=["vf_share_layers"])
+        options_of(options, ignored=["vf_share_layers"])
 
 
-def test_from_dict_of_a_config_s_own_options_gives_it_back():
+def test_the_mapping_of_a_config_s_own_options_gives_it_back():
     config = ELMURConfig(d_model=32, memory_levels=5, lru_blend=0.5)
-    assert ELMURConfig.from_dict(dataclasses.asdict(config)) == config
-    assert ELMURConfig.from_dict({}) == ELMURConfig()
+    assert options_of(dataclasses.asdict(config)) == (config, PolicyOptions())
+    assert options_of({}) == (ELMURConfig(), PolicyOptions())
 
 
 @pytest.mark.parametrize("max_seq_len", [1, 5, 9])

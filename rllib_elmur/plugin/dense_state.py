@@ -5,7 +5,6 @@ an env runner and a learner connector of this package; where one of them is miss
 as right as with it, and many times the bytes travel from env runners to learners.
 """
 
-import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -16,10 +15,8 @@ from rllib_elmur.model.elmur import ELMUR
 from rllib_elmur.plugin.memory_module import MemoryModule
 from rllib_elmur.plugin.policy_options import PolicyOptions
 from rllib_elmur.plugin.ray_versions import RANGE
+from rllib_elmur.plugin.say_once import say_once
 from rllib_elmur.plugin.snapshots import pack_rows
-
-_logger = logging.getLogger("rllib_elmur")
-_said: set[str] = set()
 
 
 class Reason(NamedTuple):
@@ -92,10 +89,7 @@ def sentence(reason: Reason, elmur: ELMUR, max_seq_len: int) -> str:
 
 def warn(reason: Reason, module: MemoryModule) -> None:
     """Logs a reason with the bytes that it costs, once in a process."""
-    said = sentence(reason, module.network.elmur, module.model_config["max_seq_len"])
-    if said not in _said:
-        _said.add(said)
-        _logger.warning(said)
+    say_once(sentence(reason, module.network.elmur, module.model_config["max_seq_len"]))
 
 
 def bytes_per_step(elmur: ELMUR, max_seq_len: int) -> tuple[int, int]:

@@ -5,15 +5,13 @@ Ray is refused, as what is needed is not there. A newer one is warned of: most r
 nothing that matters here, and where one does, the plugin goes RLlib's plain way.
 """
 
-import logging
 import re
 from importlib.metadata import PackageNotFoundError, version
 
+from rllib_elmur.plugin.say_once import say_once
+
 OLDEST, NEWEST = "2.56", "2.60"
 RANGE = f"ray[rllib] {OLDEST} to {NEWEST}"
-
-_logger = logging.getLogger("rllib_elmur")
-_said: set[str] = set()
 
 
 def why_not(found: str | None = None) -> str | None:
@@ -44,9 +42,7 @@ def require_ray() -> None:
     found = _installed()
     if found is None or _is_too_old(found):
         raise ImportError(problem, name="ray")
-    if problem not in _said:
-        _said.add(problem)
-        _logger.warning(problem)
+    say_once(problem)
 
 
 def _installed() -> str | None:

@@ -16,7 +16,7 @@ from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
 import rllib_elmur
-from rllib_elmur.plugin import dense_state, rllib_internals
+from rllib_elmur.plugin import dense_state, rllib_internals, say_once
 from rllib_elmur.plugin.connectors import BatchToModule
 from rllib_elmur.plugin.env_runner import ELMUREnvRunner
 from rllib_elmur.plugin.review import what_is_off
@@ -27,7 +27,7 @@ from rllib_elmur.plugin.snapshots import pack_rows
 @pytest.fixture(autouse=True)
 def nothing_said(monkeypatch):
     """As in a process that has not warned so far."""
-    monkeypatch.setattr(dense_state, "_said", set())
+    monkeypatch.setattr(say_once, "_said", set())
 
 
 class Nothing(ConnectorV2):
@@ -209,7 +209,7 @@ def test_a_remote_env_runner_repeats_no_warning(caplog, ray_is_quiet):
         algo.train()
     assert len(warnings_of(caplog)) == 1
     said = algo.env_runner_group.foreach_env_runner(
-        lambda runner: list(sys.modules["rllib_elmur.plugin.dense_state"]._said),
+        lambda runner: list(sys.modules["rllib_elmur.plugin.say_once"]._said),
         local_env_runner=False,
     )
     assert said == [[]]

@@ -9,7 +9,7 @@ from ray.rllib.algorithms.ppo import PPOConfig
 
 import rllib_elmur
 from rllib_elmur.cli import verbs
-from rllib_elmur.plugin import ray_versions
+from rllib_elmur.plugin import ray_versions, say_once
 from rllib_elmur.plugin.use import use_elmur
 
 RANGE = f"{ray_versions.OLDEST} to {ray_versions.NEWEST}"
@@ -20,7 +20,7 @@ NEWER = ["2.100.0", "3.0.0.dev0", "2.61.0rc1"]
 @pytest.fixture
 def installed(monkeypatch):
     """As if another Ray were installed."""
-    monkeypatch.setattr(ray_versions, "_said", set())
+    monkeypatch.setattr(say_once, "_said", set())
     return lambda found: monkeypatch.setattr(ray_versions, "version", lambda name: found)
 
 

@@ -27,7 +27,7 @@ from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
 
 import rllib_elmur
 from rllib_elmur.files import schema
-from rllib_elmur.plugin import dense_state
+from rllib_elmur.plugin import say_once
 from rllib_elmur.plugin.env_runner import ELMUREnvRunner
 from rllib_elmur.plugin.learner.classes import StablePPOTorchLearner
 from rllib_elmur.plugin.review import what_is_off
@@ -81,7 +81,7 @@ class MaskedEnv(RandomEnv):
 @pytest.fixture(autouse=True)
 def nothing_said(monkeypatch):
     """As in a process that has not warned so far."""
-    monkeypatch.setattr(dense_state, "_said", set())
+    monkeypatch.setattr(say_once, "_said", set())
 
 
 def warnings_of(caplog):
