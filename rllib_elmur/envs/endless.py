@@ -14,7 +14,7 @@ from rllib_elmur.envs import checks, rule
 from rllib_elmur.envs.adapters import TMazeEnv, TMazeVectorEnv
 from rllib_elmur.envs.passive import PassiveTMaze
 from rllib_elmur.envs.random_numbers import random_bits, random_integers
-from rllib_elmur.envs.rule import COUNTERS_PER_STEP, Outcome, State
+from rllib_elmur.envs.rule import COUNTERS_PER_STEP, EpisodeState, Outcome
 
 _DRAW_JUNCTIONS = 3
 _DRAW_CORRIDOR = 3  # of the time at which the corridor is entered, which is never 0
@@ -48,7 +48,9 @@ class EndlessTMaze(PassiveTMaze):
         """Corridors of one episode are of the lengths that can be drawn, or longer."""
         return self.length_range[0]
 
-    def start(self, seed: NDArray[np.uint64], script: NDArray[np.float32] | None = None) -> State:
+    def start(
+        self, seed: NDArray[np.uint64], script: NDArray[np.float32] | None = None
+    ) -> EpisodeState:
         """Starts N episodes; see `TMaze.start`."""
         state = super().start(seed, script)
         if script is not None:
@@ -58,7 +60,7 @@ class EndlessTMaze(PassiveTMaze):
             number = random_integers(seed, state.time + _DRAW_JUNCTIONS, *many)
         return state._replace(junctions=number)
 
-    def step(self, state: State, action: NDArray[np.integer]) -> Outcome:
+    def step(self, state: EpisodeState, action: NDArray[np.integer]) -> Outcome:
         """Moves every agent once; those that turned correctly stand in their next corridor."""
         state, reward, ended, success = super().step(state, action)
         rows = np.flatnonzero(success & (state.junctions > 1))

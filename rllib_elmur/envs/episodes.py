@@ -25,17 +25,17 @@ class Episodes:
         self.task = task
         self._env_seed = np.zeros(num_envs, dtype=np.uint64)
         self._number = np.zeros(num_envs, dtype=np.int64)
-        self._state: rule.State | None = None
+        self._state: rule.EpisodeState | None = None
 
     @property
-    def state(self) -> rule.State:
+    def state(self) -> rule.EpisodeState:
         """Where the episodes stand."""
         if self._state is None:
             raise ResetNeeded("call reset() before step() or render()")
         return self._state
 
     @state.setter
-    def state(self, state: rule.State) -> None:
+    def state(self, state: rule.EpisodeState) -> None:
         self._state = state
 
     def seed(self, row: int, seed: int) -> None:

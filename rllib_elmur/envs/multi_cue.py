@@ -18,7 +18,7 @@ from rllib_elmur.envs.cues import CueSchedule
 from rllib_elmur.envs.finite import FiniteTask
 from rllib_elmur.envs.multi_cue_finite import finite_task
 from rllib_elmur.envs.random_numbers import random_bits, random_integers
-from rllib_elmur.envs.rule import COUNTERS_PER_STEP, Outcome, State
+from rllib_elmur.envs.rule import COUNTERS_PER_STEP, EpisodeState, Outcome
 from rllib_elmur.envs.task import TMaze
 
 _MAX_CUES = 32
@@ -85,7 +85,9 @@ class MultiCueTMaze(TMaze):
         value = (f"value {v}" for v in range(self.values))
         return (*index, *value, "junction", "noise")
 
-    def start(self, seed: NDArray[np.uint64], script: NDArray[np.float32] | None = None) -> State:
+    def start(
+        self, seed: NDArray[np.uint64], script: NDArray[np.float32] | None = None
+    ) -> EpisodeState:
         """Starts N episodes; see `TMaze.start`."""
         zero = np.zeros(len(seed), dtype=np.int64)
         if script is None:
@@ -133,7 +135,7 @@ class MultiCueTMaze(TMaze):
             first = index[at].argmax(axis=1)
             order[:] = [*first, *np.setdiff1d(np.arange(self.cues), first)]
 
-    def step(self, state: State, action: NDArray[np.integer]) -> Outcome:
+    def step(self, state: EpisodeState, action: NDArray[np.integer]) -> Outcome:
         """Moves every agent once; those that leave a junction stand in their next corridor."""
         reward_of_one = self.goal_reward / self.cues
         state, reward, ended, _ = rule.step(state, action, reward_of_one, self.penalty_rule)
@@ -143,7 +145,7 @@ class MultiCueTMaze(TMaze):
             state = rule.replace_episodes(state, rows, self._next_corridor(state, rows))
         return Outcome(state, reward, ended, np.where(ended, state.correct_turns / self.cues, 0.0))
 
-    def _next_corridor(self, state: State, rows: NDArray[np.integer]) -> State:
+    def _next_corridor(self, state: EpisodeState, rows: NDArray[np.integer]) -> EpisodeState:
         """Returns the episodes of these rows at the begin of their next corridor."""
         seed, time, left = state.seed[rows], state.time[rows], state.junctions[rows] - 1
         begin, end = state.cues.begin[rows], state.cues.end[rows]  # copies
@@ -157,7 +159,7 @@ class MultiCueTMaze(TMaze):
     def _default_penalty(self, length: NDArray[np.int64]) -> NDArray[np.float64]:
         return -1.0 / ((length + 1.0) * self.cues)
 
-    def observe(self, state: State) -> NDArray[np.float32]:
+    def observe(self, state: EpisodeState) -> NDArray[np.float32]:
         """Returns the observations (N, cues + values + 2).
 
         They are [index, value, at-junction flag, noise]. Index and value are one-hot, or all 0
@@ -169,7 +171,7 @@ class MultiCueTMaze(TMaze):
         seen[:, 1:-2] += question * seen[:, -2:-1]
         return seen[:, 1:].copy()  # y is 0 wherever there is an action to choose
 
-    def view(self, state: State, row: int) -> render.View:
+    def view(self, state: EpisodeState, row: int) -> render.View:
         """Returns what a picture of one episode shows; lamps are index and value."""
         seen = self.observe(state)[row]
         index, value = seen[: self.cues] > 0, seen[self.cues : -2] > 0

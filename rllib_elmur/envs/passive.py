@@ -16,7 +16,7 @@ from rllib_elmur.envs.adapters import TMazeEnv, TMazeVectorEnv
 from rllib_elmur.envs.cues import CueSchedule, observed_cue
 from rllib_elmur.envs.finite import END, FiniteTask
 from rllib_elmur.envs.random_numbers import random_integers
-from rllib_elmur.envs.rule import COUNTERS_PER_STEP, Outcome, State
+from rllib_elmur.envs.rule import COUNTERS_PER_STEP, EpisodeState, Outcome
 from rllib_elmur.envs.task import TMaze
 
 _DRAW_HINT, _DRAW_NUMBER = 1, 0
@@ -62,7 +62,9 @@ class PassiveTMaze(TMaze):
         """The shortest corridor of the finite description."""
         return 1
 
-    def start(self, seed: NDArray[np.uint64], script: NDArray[np.float32] | None = None) -> State:
+    def start(
+        self, seed: NDArray[np.uint64], script: NDArray[np.float32] | None = None
+    ) -> EpisodeState:
         """Starts N episodes; see `TMaze.start`."""
         zero = np.zeros(len(seed), dtype=np.int64)
         if script is None:
@@ -76,7 +78,7 @@ class PassiveTMaze(TMaze):
         junctions: NDArray[np.int64],
         script: NDArray[np.float32],
         draw: NDArray[np.uint64],
-    ) -> State:
+    ) -> EpisodeState:
         """N episodes at the begin of a corridor, which `draw` (N,) or the script decides."""
         length = self.draw_length(draw, begin, script)
         cues = _scripted_cues(script, begin) if len(script) else self._cues(draw, begin, length)
@@ -105,15 +107,15 @@ class PassiveTMaze(TMaze):
             end = np.concatenate([end, end + at + given], axis=1)
         return CueSchedule(begin, end, value, shows=value[:, :, None].astype(np.float32))
 
-    def step(self, state: State, action: NDArray[np.integer]) -> Outcome:
+    def step(self, state: EpisodeState, action: NDArray[np.integer]) -> Outcome:
         """Moves every agent once; see `rule.step`."""
         return rule.step(state, action, self.goal_reward, self.penalty_rule)
 
-    def observe(self, state: State) -> NDArray[np.float32]:
+    def observe(self, state: EpisodeState) -> NDArray[np.float32]:
         """Returns the observations [y, hint or 0, at-junction flag, noise] (N, 4)."""
         return rule.observe(state)
 
-    def view(self, state: State, row: int) -> render.View:
+    def view(self, state: EpisodeState, row: int) -> render.View:
         """Returns what a picture of one episode shows."""
         cue = int(observed_cue(state.cues, state.time)[row, 0])
         told = f"hint seen: {('none', 'up', 'down')[cue]}"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rllib_elmur.envs.cues import right_turn
-from rllib_elmur.envs.rule import State
+from rllib_elmur.envs.rule import EpisodeState
 
 _WIDEST = 32  # columns of a window
 _CELL = 24  # pixels
@@ -58,7 +58,7 @@ class View(NamedTuple):
 
 
 def view(
-    state: State,
+    state: EpisodeState,
     row: int,
     longest_corridor: int,
     told: str,

@@ -29,7 +29,7 @@ PenaltyRule = Literal["behind_schedule", "standing_still"]
 COUNTERS_PER_STEP = 4
 
 
-class State(NamedTuple):
+class EpisodeState(NamedTuple):
     """N episodes of a T-Maze.
 
     Attributes:
@@ -73,14 +73,14 @@ class Outcome(NamedTuple):
             questions, the share of those that were answered correctly, float64.
     """
 
-    state: State
+    state: EpisodeState
     reward: NDArray[np.float64]
     ended: NDArray[np.bool_]
     success: NDArray
 
 
 def step(
-    state: State, action: NDArray[np.integer], goal_reward: float, penalty_rule: PenaltyRule
+    state: EpisodeState, action: NDArray[np.integer], goal_reward: float, penalty_rule: PenaltyRule
 ) -> Outcome:
     """Moves every agent once.
 
@@ -118,12 +118,12 @@ def step(
     )
 
 
-def is_at_junction(state: State) -> NDArray[np.bool_]:
+def is_at_junction(state: EpisodeState) -> NDArray[np.bool_]:
     """Returns whether the agents are in their corridor and at its junction (N,)."""
     return (state.x == state.corridor_length) & (state.time >= state.begin)
 
 
-def observe(state: State) -> NDArray[np.float32]:
+def observe(state: EpisodeState) -> NDArray[np.float32]:
     """Returns what the agents see.
 
     Args:
@@ -169,7 +169,9 @@ def compose_observation(
     return observation
 
 
-def replace_episodes(state: State, rows: NDArray[np.integer], fresh: State) -> State:
+def replace_episodes(
+    state: EpisodeState, rows: NDArray[np.integer], fresh: EpisodeState
+) -> EpisodeState:
     """Puts fresh episodes in the place of some.
 
     Args:
@@ -188,4 +190,4 @@ def replace_episodes(state: State, rows: NDArray[np.integer], fresh: State) -> S
 
     cues = CueSchedule(*map(put, state.cues, fresh.cues))
     arrays = (put(old, new) for old, new in zip(state[:-2], fresh[:-2], strict=True))
-    return State(*arrays, cues=cues, script=state.script)
+    return EpisodeState(*arrays, cues=cues, script=state.script)

@@ -13,7 +13,7 @@ from rllib_elmur.envs.cues import CueSchedule
 from rllib_elmur.envs.finite import FiniteTask
 from rllib_elmur.envs.random_numbers import random_integers
 from rllib_elmur.envs.render import View
-from rllib_elmur.envs.rule import Outcome, State
+from rllib_elmur.envs.rule import EpisodeState, Outcome
 
 _DRAW_LENGTH = 2
 
@@ -88,7 +88,9 @@ class TMaze(ABC):
         """What `step` takes for one episode: 0 right, 1 up, 2 left, 3 down, and further arms."""
 
     @abstractmethod
-    def start(self, seed: NDArray[np.uint64], script: NDArray[np.float32] | None = None) -> State:
+    def start(
+        self, seed: NDArray[np.uint64], script: NDArray[np.float32] | None = None
+    ) -> EpisodeState:
         """Starts N episodes.
 
         Args:
@@ -101,15 +103,15 @@ class TMaze(ABC):
         """
 
     @abstractmethod
-    def step(self, state: State, action: NDArray[np.integer]) -> Outcome:
+    def step(self, state: EpisodeState, action: NDArray[np.integer]) -> Outcome:
         """Moves every agent once; see `rule.step`."""
 
     @abstractmethod
-    def observe(self, state: State) -> NDArray[np.float32]:
+    def observe(self, state: EpisodeState) -> NDArray[np.float32]:
         """Returns the observations (N, W)."""
 
     @abstractmethod
-    def view(self, state: State, row: int) -> View:
+    def view(self, state: EpisodeState, row: int) -> View:
         """Returns what a picture of one episode shows."""
 
     @abstractmethod
@@ -146,10 +148,10 @@ class TMaze(ABC):
         junctions: NDArray[np.int64],
         cues: CueSchedule,
         script: NDArray[np.float32],
-    ) -> State:
-        """Returns N episodes at the begin of a corridor; arguments as in `rule.State`."""
+    ) -> EpisodeState:
+        """Returns N episodes at the begin of a corridor; arguments as in `rule.EpisodeState`."""
         zero = np.zeros_like(begin)
-        return State(
+        return EpisodeState(
             seed=seed,
             time=begin,
             x=zero,

@@ -11,10 +11,15 @@ _SECONDS = 2.0  # that a search for the key behind a failure may take
 
 
 class Validator:
-    """A place in a file: the path of keys to one value.
+    """Notes the problems with one value of a file, at the path of keys that leads to the value.
 
-    Each check is handed the place of the value that it checks, and hands parts of the value on
-    with theirs. So a problem stands at the right line, whoever finds it.
+    A check of a value is handed the value's validator, and hands the parts of the value on with
+    validators of their own (`at`). So each problem stands at the right line, whoever finds it.
+
+    Args:
+        source: The file.
+        path: The keys that lead to the value.
+        found: The paths of all problems found so far, which validators of one file share.
     """
 
     def __init__(self, source: Source, path: KeyPath = (), found: list[KeyPath] | None = None):

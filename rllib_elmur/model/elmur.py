@@ -33,7 +33,7 @@ class ELMUR(nn.Module):
         self.layers = cast("Sequence[ELMURLayer]", layers)
         self.final_norm = nn.LayerNorm(config.d_model) if config.norm_first else nn.Identity()
         self.positions = Positions(config)
-        self.context = OwnSegment if config.attention_window is None else Window
+        self.attention_scope = OwnSegment if config.attention_window is None else Window
         self.absorbed = Absorbed(self.layers, self.positions)
         self.register_load_state_dict_post_hook(_watch)  # it may have replaced the parameters
 

@@ -16,8 +16,8 @@ from rllib_elmur.plugin import ray_versions
 from rllib_elmur.plugin.env_runner import ELMUREnvRunner
 from rllib_elmur.plugin.environments import importable_id
 from rllib_elmur.plugin.learner.classes import stable_learner
-from rllib_elmur.plugin.learner.config_check import check_learner
 from rllib_elmur.plugin.learner.options import LearnerArguments, LearnerOptions
+from rllib_elmur.plugin.learner.options_check import check_learner
 from rllib_elmur.plugin.module import ENVIRONMENT, ELMURTorchRLModule
 from rllib_elmur.plugin.policy_options import PolicyOptions, as_mapping, warn_of_short_sequences
 from rllib_elmur.plugin.previous import with_previous

@@ -127,7 +127,7 @@ class LiveBatch:
         """Attend and read for the token (B, d) of step `now`; of `rows` (B, 1) alone, if given."""
         w, ring = self._weights, self._ring
         size, place = ring.context.shape[2], now % self._length
-        back = self._index(self.elmur.context.look_back(clock, self.elmur.config))
+        back = self._index(self.elmur.attention_scope.look_back(clock, self.elmur.config))
         distance, tables = clock[:, None] - self._anchors, w.table_begins[:, None, None]
         bias = self._bias(distance, self._anchors < 0, tables)[..., None]  # (n, B, M, H, T = 1)
         y, positions = x, self.elmur.positions

@@ -20,7 +20,7 @@ class Norm(NamedTuple):
     shift: Tensor
 
 
-class Residual(NamedTuple):
+class ResidualNorms(NamedTuple):
     """Where a block is normalised: before it or, residual included, after it. None: not there."""
 
     before: Norm | None
@@ -78,7 +78,7 @@ def norm(x: Tensor, weights: Norm | None) -> Tensor:
     return torch.addcmul(shift, _by_layer(x, scale), scale).flatten(0, 1)
 
 
-def add_feed_forward(x: Tensor, weights: FeedForward, residual: Residual) -> Tensor:
+def add_feed_forward(x: Tensor, weights: FeedForward, residual: ResidualNorms) -> Tensor:
     """Applies a feed-forward network to rows (R, d), with the residual around it."""
     hidden = linear(norm(x, residual.before), weights.into, weights.bias).relu_()
     return norm(add_product(x, hidden, weights.out), residual.after)

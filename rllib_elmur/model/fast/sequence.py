@@ -31,7 +31,7 @@ def run_sequence(
     packing = Packing.of(state, lengths)
     queue = Queue.of(state, packing)
     tokens = packing.pack(x, state)  # (N, L, d)
-    context = elmur.context(state, packing)
+    context = elmur.attention_scope(state, packing)
     y, memories, contexts = tokens.flatten(0, 1), [], []  # (N L, d)
     for i, weights in enumerate(elmur.absorbed.layers()):
         h, behind = _attend(elmur, i, y, context, weights)

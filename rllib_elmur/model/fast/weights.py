@@ -20,7 +20,7 @@ from rllib_elmur.model.equations import (
     ELMURLayer,
     SelfAttention,
 )
-from rllib_elmur.model.fast.ops import FeedForward, Norm, Residual
+from rllib_elmur.model.fast.ops import FeedForward, Norm, ResidualNorms
 from rllib_elmur.model.fast.positions import Positions, PositionWeights
 
 
@@ -31,15 +31,15 @@ class AttendWeights(NamedTuple):
     query_bias: Tensor
     out: Tensor
     position: PositionWeights
-    residual: Residual
+    residual: ResidualNorms
 
 
 class ReadWeights(NamedTuple):
     """Equations 2 and 3."""
 
-    residual: Residual
+    residual: ResidualNorms
     ffn: FeedForward
-    ffn_residual: Residual
+    ffn_residual: ResidualNorms
 
 
 class WriteWeights(NamedTuple):
@@ -47,9 +47,9 @@ class WriteWeights(NamedTuple):
 
     query: Tensor
     out: Tensor
-    residual: Residual
+    residual: ResidualNorms
     ffn: FeedForward
-    ffn_residual: Residual
+    ffn_residual: ResidualNorms
     memory_norm: Norm | None
     slot: Tensor  # from a slot to what tokens read of it: its keys and values, (d, H 2 d)
 
@@ -121,8 +121,8 @@ def _products(attention: CrossAttention) -> tuple[Tensor, Tensor]:
     return q.mT @ k * (d // attention.n_heads) ** -0.5, v.mT @ out
 
 
-def _residual(module: equations.Residual) -> Residual:
-    return Residual(_norm(module.before), _norm(module.after))
+def _residual(module: equations.Residual) -> ResidualNorms:
+    return ResidualNorms(_norm(module.before), _norm(module.after))
 
 
 def _norm(module: nn.Module) -> Norm | None:

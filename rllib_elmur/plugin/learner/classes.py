@@ -7,25 +7,25 @@ from ray.rllib.core.learner.learner import Learner
 
 from rllib_elmur.plugin.learner.advantage_floor import AdvantageFloor
 from rllib_elmur.plugin.learner.bootstrapping import Bootstrapping
-from rllib_elmur.plugin.learner.config_check import ConfigCheck
 from rllib_elmur.plugin.learner.lasting_kl import LastingKL
 from rllib_elmur.plugin.learner.optimizer import StableAdam
+from rllib_elmur.plugin.learner.options_check import OptionsCheck
 
 
-class StablePPOTorchLearner(ConfigCheck, StableAdam, LastingKL, AdvantageFloor):
+class StablePPOTorchLearner(OptionsCheck, StableAdam, LastingKL, AdvantageFloor):
     """PPO's learner with ELMUR's optimizer, a lasting KL coefficient and an advantage floor."""
 
 
 # RLlib's IMPALALearner and TorchLearner disagree about the signature of `remove_module`.
 class StableIMPALATorchLearner(  # ty: ignore[incompatible-method-override]
-    ConfigCheck, StableAdam, Bootstrapping
+    OptionsCheck, StableAdam, Bootstrapping
 ):
     """IMPALA's learner with ELMUR's optimizer and a bootstrap at the end of fragments."""
 
 
 # RLlib's APPOLearner and TorchLearner disagree about it as well.
 class StableAPPOTorchLearner(  # ty: ignore[incompatible-method-override]
-    ConfigCheck, StableAdam, LastingKL, Bootstrapping, APPOTorchLearner
+    OptionsCheck, StableAdam, LastingKL, Bootstrapping, APPOTorchLearner
 ):
     """APPO's learner with ELMUR's optimizer, a lasting KL coefficient and a bootstrap."""
 

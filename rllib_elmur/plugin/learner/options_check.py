@@ -44,7 +44,7 @@ def check_learner(learner_class: type[Learner], given: Mapping[str, Any]) -> Non
             )
 
 
-class ConfigCheck(TorchLearner):
+class OptionsCheck(TorchLearner):
     """Checks the learner's options, and warns of an env runner that stores the state at each step.
 
     Raises:
