@@ -12,9 +12,11 @@ from rllib_elmur.envs import register_gymnasium_ids
 from rllib_elmur.plugin.ray_versions import require_ray
 
 if TYPE_CHECKING:
+    from rllib_elmur.config import PAPER as PAPER
     from rllib_elmur.config import ELMURConfig as ELMURConfig
     from rllib_elmur.model.elmur import ELMUR as ELMUR
     from rllib_elmur.plugin.module import ELMURTorchRLModule as ELMURTorchRLModule
+    from rllib_elmur.plugin.ppo_settings import PPO_SETTINGS as PPO_SETTINGS
     from rllib_elmur.plugin.use import use_elmur as use_elmur
     from rllib_elmur.proof.callback import CertifyMemory as CertifyMemory
     from rllib_elmur.proof.certify import certify as certify
@@ -23,6 +25,8 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "ELMURConfig": "rllib_elmur.config",
+    "PAPER": "rllib_elmur.config",
+    "PPO_SETTINGS": "rllib_elmur.plugin.ppo_settings",
     "ELMUR": "rllib_elmur.model.elmur",
     "ELMURTorchRLModule": "rllib_elmur.plugin.module",
     "use_elmur": "rllib_elmur.plugin.use",

@@ -11,9 +11,24 @@ from rllib_elmur.errors import OptionError, nearest
 Search = Any
 
 
-def option(default: Any, help: str, low: float | None = None, high: float | None = None) -> Any:
-    """A dataclass field with its one-sentence description and its inclusive range."""
-    return field(default=default, metadata={"help": help, "low": low, "high": high})
+def option(
+    default: Any,
+    help: str,
+    low: float | None = None,
+    high: float | None = None,
+    optional: bool = False,
+) -> Any:
+    """A dataclass field with its one-sentence description and its inclusive range.
+
+    Args:
+        default: The default.
+        help: What the option is.
+        low: The least value that is allowed.
+        high: The greatest one.
+        optional: Whether None is allowed.
+    """
+    metadata = {"help": help, "low": low, "high": high, "optional": optional}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -37,7 +52,7 @@ class Options:
     def check(cls, name: str, value: Any) -> None:
         """Raises an OptionError if a value is not allowed for an option."""
         [option] = [option for option in dataclasses.fields(cls) if option.name == name]
-        if option.default is None and value is None:
+        if option.metadata["optional"] and value is None:
             return
         low, high = option.metadata["low"], option.metadata["high"]
         if isinstance(option.default, bool):
@@ -51,7 +66,7 @@ class Options:
             kind += f" >= {low}"
         if high is not None:
             kind += f" and <= {high}"
-        if option.default is None:
+        if option.metadata["optional"]:
             kind += ", or None"
         in_range = fits and (low is None or value >= low) and (high is None or value <= high)
         if not in_range:
@@ -87,15 +102,16 @@ class ELMURConfig(Options):
     """
 
     d_model: int = option(64, "Width d of tokens and memory embeddings.", low=1)
-    n_layers: int = option(2, "Number of layers; each owns a memory.", low=1)
+    n_layers: int = option(1, "Number of layers; each owns a memory.", low=1)
     n_heads: int = option(4, "Attention heads; divides `d_model`.", low=1)
     d_ff: int = option(128, "Hidden width of the feed-forward networks.", low=1)
-    segment_length: int = option(5, "Tokens L of a segment; a full one is written.", low=1)
-    memory_slots: int = option(2, "Memory embeddings M of each layer.", low=1)
+    segment_length: int = option(4, "Tokens L of a segment; a full one is written.", low=1)
+    memory_slots: int = option(16, "Memory embeddings M of each layer.", low=1)
     attention_window: int | None = option(
-        None,
-        "Tokens W that a token attends to, itself included, in whatever segment; None: its own.",
+        8,
+        "Tokens W that a token attends to, itself included; None: those of its segment.",
         low=1,
+        optional=True,
     )
     lru_blend: float = option(
         0.8, "Share lambda of new content when a filled slot is written; 1 replaces.", 0.0, 1.0
@@ -109,6 +125,7 @@ class ELMURConfig(Options):
         "Values a written slot is rounded to (2: signs, 3: -1..1, 5: -2..2); None: real ones.",
         low=2,
         high=127,
+        optional=True,
     )
     memory_commitment: float = option(
         0.0, "Weight of the loss that pulls what is written to where it is rounded to.", low=0.0
@@ -156,3 +173,13 @@ class ModelArguments(TypedDict, total=False):
     memory_commitment: float | Search
     detach_memory: bool | Search
     norm_first: bool | Search
+
+
+# The memory of the paper: attention ends with the segment, and two slots a layer. Its proofs, and
+# those of this package, are about memories of this form.
+PAPER: ModelArguments = {
+    "n_layers": 2,
+    "segment_length": 5,
+    "memory_slots": 2,
+    "attention_window": None,
+}

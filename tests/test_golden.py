@@ -35,7 +35,9 @@ def learning_curve():
         )
         .debugging(seed=0)
     )
-    rllib_elmur.use_elmur(config, d_model=16, d_ff=32, max_seq_len=20, segment_length=3)
+    rllib_elmur.use_elmur(
+        config, **{**rllib_elmur.PAPER, "segment_length": 3}, d_model=16, d_ff=32, max_seq_len=20
+    )
     algo = config.build_algo()
     curve = []
     for _ in range(3):

@@ -20,7 +20,7 @@ class PolicyOptions(Options):
 
     previous_action: bool = option(False, "Read the previous action with each observation.")
     previous_reward: bool = option(False, "Read the previous reward with each observation.")
-    max_seq_len: int = option(35, "Time steps of a training sequence.", low=1)
+    max_seq_len: int = option(64, "Time steps of a training sequence.", low=1)
 
 
 def check_model_config(options: Mapping[str, Any], ignored: Iterable[str] = ()) -> None:

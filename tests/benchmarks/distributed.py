@@ -55,7 +55,7 @@ def impala(peer: str, n_runners: int = 1, n_envs: int = 4, env: Any = ENVIRONMEN
     if env == ENVIRONMENT:
         config.env_runners(gym_env_vectorize_mode="vector_entry_point")
     if peer == "ELMUR":
-        return rllib_elmur.use_elmur(config, n_layers=1, **OPTIONS)
+        return rllib_elmur.use_elmur(config, n_layers=1, max_seq_len=35, **OPTIONS)
     model = DefaultModelConfig(fcnet_hiddens=[64], use_lstm=True, lstm_cell_size=64, max_seq_len=35)
     return config.rl_module(model_config=model)
 

@@ -21,7 +21,12 @@ torch.set_num_threads(1)
 ENVIRONMENT = "rllib_elmur/TMazePassive-v0"
 ROUNDS = 7
 Row = dict[str, Any]  # of a table of ratios
-OPTIONS = {"memory_levels": 2}
+OPTIONS = {
+    "segment_length": 5,
+    "memory_slots": 2,
+    "attention_window": None,
+    "memory_levels": 2,
+}
 LONG = {"d_model": 128, "d_ff": 256, "segment_length": 16, "memory_slots": 4, "max_seq_len": 64}
 
 
@@ -48,7 +53,9 @@ def ppo(peer: str, n_envs: int = 16, **options: Any) -> PPOConfig:
     )
     width = options.get("d_model", 64)
     if peer == "ELMUR":
-        return rllib_elmur.use_elmur(config, **{**OPTIONS, **options})
+        return rllib_elmur.use_elmur(
+            config, **{"n_layers": 2, "max_seq_len": 35, **OPTIONS, **options}
+        )
     model = DefaultModelConfig(fcnet_hiddens=[width, width])
     if peer == "LSTM":
         model = DefaultModelConfig(

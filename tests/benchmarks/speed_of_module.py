@@ -88,7 +88,7 @@ def growth() -> Iterator[Row]:
 
 
 def _step_task(**options: Any) -> tuple[Callable[[], None], int]:
-    elmur = PolicyNetwork(SPACE, 4, ELMURConfig(**OPTIONS, **options)).elmur
+    elmur = PolicyNetwork(SPACE, 4, ELMURConfig(**{**OPTIONS, **options})).elmur
     state = elmur.initial_state(16)._replace(clock=torch.arange(16))
     live, x = elmur.live(state), torch.randn(16, 64)
 
@@ -100,7 +100,7 @@ def _step_task(**options: Any) -> tuple[Callable[[], None], int]:
 
 
 def _train_task(**options: Any) -> tuple[Callable[[], None], int]:
-    elmur = PolicyNetwork(SPACE, 4, ELMURConfig(**OPTIONS, **options)).elmur
+    elmur = PolicyNetwork(SPACE, 4, ELMURConfig(**{**OPTIONS, **options})).elmur
     n_steps = 4 * options["segment_length"]
     x = torch.randn(32, n_steps, 64)
 

@@ -14,35 +14,16 @@ from typing import Any
 import results
 from suite_tasks import Task
 
+from rllib_elmur import PAPER, PPO_SETTINGS
+
 # PPO's settings, the same for all policies.
 SETTINGS: dict[str, Any] = {
+    **PPO_SETTINGS,
     "num_envs_per_env_runner": 16,
-    "train_batch_size_per_learner": 4000,
-    "minibatch_size": 1000,
-    "num_epochs": 6,
-    "lr": 5e-4,
-    "gamma": 0.99,
-    "lambda_": 0.95,
-    "entropy_coeff": 0.01,
-    "clip_param": 0.2,
-    "vf_clip_param": 1e6,  # returns have the scales of their tasks
-    "vf_loss_coeff": 0.5,
-    "grad_clip": 0.5,
-    "use_kl_loss": True,
-    "kl_coeff": 0.3,
     "max_seq_len": 64,
     "mean_std_filter": False,  # on observations
 }
 POLICIES = ("elmur", "paper", "lstm")
-# The memory of the paper: attention ends with the segment.
-PAPER = {
-    "n_layers": 2,
-    "segment_length": 5,
-    "memory_slots": 2,
-    "attention_window": None,
-    "lru_blend": 0.8,
-    "memory_levels": None,
-}
 LSTM = {"use_lstm": True, "lstm_cell_size": 64, "fcnet_hiddens": [64], "vf_share_layers": True}
 
 

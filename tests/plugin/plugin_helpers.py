@@ -17,6 +17,7 @@ from ray.rllib.utils.spaces.space_utils import get_base_struct_from_space, unsqu
 import rllib_elmur
 
 SMALL = {
+    **rllib_elmur.PAPER,
     "d_model": 16,
     "n_heads": 2,
     "d_ff": 16,

@@ -76,7 +76,13 @@ def untrained(env):
     return rllib_elmur.ELMURTorchRLModule(
         observation_space=env.observation_space,
         action_space=env.action_space,
-        model_config={"memory_levels": 2, "n_layers": 1, "segment_length": 2},
+        model_config={
+            "memory_levels": 2,
+            "n_layers": 1,
+            "segment_length": 2,
+            "memory_slots": 2,
+            "attention_window": None,
+        },
     )
 
 

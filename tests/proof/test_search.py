@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_elmur.config import ELMURConfig
+from rllib_elmur.config import PAPER, ELMURConfig
 from rllib_elmur.envs import END, TMazePassiveEnv
 from rllib_elmur.model.network import PolicyNetwork
 from rllib_elmur.proof.search import check_all_episodes
@@ -48,7 +48,9 @@ def trained(seed, steps, longest, **options):
     weight = torch.where(torch.from_numpy(task.observation[padded][..., 2]) > 0, 5.0, 1.0) * valid
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        config = ELMURConfig(d_model=8, n_heads=2, d_ff=16, n_layers=1, memory_levels=2, **options)
+        config = ELMURConfig(
+            **{**PAPER, "n_layers": 1, **options}, d_model=8, n_heads=2, d_ff=16, memory_levels=2
+        )
         network = PolicyNetwork(gymnasium.spaces.Box(-1, 1, (4,)), 4, config)
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
         for _ in range(steps):

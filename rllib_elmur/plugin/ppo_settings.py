@@ -1,0 +1,21 @@
+"""Settings of PPO that a policy with a memory learns well with."""
+
+from typing import Any
+
+# For `AlgorithmConfig.training`. Chosen on POPGym's RepeatPreviousEasy with 16 environments.
+PPO_SETTINGS: dict[str, Any] = {
+    "train_batch_size_per_learner": 4000,
+    "minibatch_size": 1000,
+    "num_epochs": 6,
+    "lr": 5e-4,
+    "gamma": 0.99,
+    "lambda_": 0.95,
+    "entropy_coeff": 0.01,
+    "clip_param": 0.2,
+    "vf_clip_param": 1e6,  # returns have the scale of their task
+    "vf_loss_coeff": 0.5,
+    "grad_clip": 0.5,
+    # Without it, what was learned is lost now and then.
+    "use_kl_loss": True,
+    "kl_coeff": 0.3,
+}
