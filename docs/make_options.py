@@ -43,7 +43,7 @@ def _allowed(field: dataclasses.Field) -> str:
         return "True, False"
     allowed = " to ".join(f"{bound:g}" for bound in (low, high) if bound is not None)
     allowed += "" if high is not None else " or more"
-    return allowed + (", None" if field.default is None else "")
+    return allowed + (", None" if field.metadata["optional"] else "")
 
 
 def attributes(task: Any, inherited: Any = None) -> str:

@@ -26,6 +26,8 @@ PUBLIC = [
     "ELMUR",
     "ELMURConfig",
     "ELMURTorchRLModule",
+    "PAPER",
+    "PPO_SETTINGS",
     "__version__",
     "certify",
     "use_elmur",

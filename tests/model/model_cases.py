@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from page import run_page
 from reference import grid
 
-from rllib_elmur.config import ELMURConfig
+from rllib_elmur.config import PAPER, ELMURConfig
 from rllib_elmur.model.elmur import ELMUR
 from rllib_elmur.model.fast.live import LiveBatch
 from rllib_elmur.model.state import State
@@ -34,7 +34,7 @@ def examples(n):
 
 def build(seed=0, dtype=torch.float64, **options):
     """A small ELMUR none of whose parameters is zero, one or shared by two layers."""
-    options = {"d_model": 8, "n_heads": 2, "d_ff": 12, **options}
+    options = {**PAPER, "d_model": 8, "n_heads": 2, "d_ff": 12, **options}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = ELMUR(ELMURConfig(**options)).to(dtype)
