@@ -1,5 +1,6 @@
 """A class derived from ELMUR's module works like the class itself; what is put in by hand warns."""
 
+import json
 import logging
 import re
 from pathlib import Path
@@ -113,7 +114,7 @@ def from_python(tmp_path):
 
 def from_yaml(tmp_path):
     file = tmp_path / "masked.yaml"
-    file.write_text(FILE.format(learner=LEARNERS, model=SMALL))
+    file.write_text(FILE.format(learner=LEARNERS, model=json.dumps(SMALL)))
     [experiment] = schema.load(file)
     return experiment.trials[0].config
 
@@ -173,7 +174,11 @@ def of_two(config):
 @pytest.mark.parametrize(
     ("config", "line"),
     [
-        (lambda: by_hand(), ", d_model=16, n_heads=2, d_ff=16, segment_length=3, memory_levels=2"),
+        (
+            lambda: by_hand(),
+            ", d_model=16, n_layers=2, n_heads=2, d_ff=16, segment_length=3, memory_slots=2, "
+            "attention_window=None, memory_levels=2",
+        ),
         (lambda: by_hand(Masked, MaskedEnv), ", module_class=Masked, d_model=16"),
         (lambda: of_two(ppo(TwoAgents)), ", d_model=16"),
     ],
