@@ -26,7 +26,16 @@ maze:
         max_seq_len: 10
 """
 
-ROUNDED = SMALL.replace("max_seq_len: 10", "max_seq_len: 10\n        memory_levels: 2")
+# One that can be certified.
+ROUNDED = SMALL.replace(
+    "        max_seq_len: 10\n",
+    """        max_seq_len: 10
+        segment_length: 5
+        memory_slots: 2
+        attention_window: null
+        memory_levels: 2
+""",
+)
 
 
 def start(*arguments, **options):
