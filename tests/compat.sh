@@ -11,7 +11,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 [ $# -ge 1 ] || { sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 2; }
 ray=$1 python=${2:-python3}
-export OMP_NUM_THREADS=1
+export OMP_NUM_THREADS=1 RAY_worker_niceness=0
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,6 +1,7 @@
 """What several groups of tests share."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import ray
 import torch
 from small_training import ROUNDED, SMALL
 
+# Before any Ray starts: at its niceness of 15 workers all but stand still beside other work.
+os.environ.setdefault("RAY_worker_niceness", "0")
 # Matrices are small: threads wait for each other, and long where other work takes a core.
 torch.set_num_threads(1)
 

@@ -42,6 +42,8 @@ def started(
         options = {"include_dashboard": False, "num_cpus": num_cpus, "num_gpus": num_gpus}
         # Ray would keep a history of up to 100,000 tasks for a dashboard that is not there.
         os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
+        # Beside other work on the cores, workers at Ray's niceness of 15 all but stand still.
+        os.environ.setdefault("RAY_worker_niceness", "0")
     ours = not ray.is_initialized()
     if ours:
         try:
