@@ -131,6 +131,8 @@ def example_run(name: flags.Name, options: TrainOptions) -> None:
 def _require_ray() -> None:
     try:
         require_ray()
+    except ModuleNotFoundError as error:
+        raise UserError(str(error)) from error
     except ImportError as error:
         raise UserError(
             f"{error} Older versions of Ray install a command of the same name; whichever is "

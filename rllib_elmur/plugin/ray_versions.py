@@ -34,13 +34,16 @@ def require_ray() -> None:
     """Checks the installed Ray, before anything of it is imported.
 
     Raises:
-        ImportError: If there is no Ray or one that is too old.
+        ModuleNotFoundError: If there is no Ray.
+        ImportError: If there is one that is too old.
     """
     problem = why_not()
     if problem is None:
         return
     found = _installed()
-    if found is None or _is_too_old(found):
+    if found is None:
+        raise ModuleNotFoundError(problem, name="ray")
+    if _is_too_old(found):
         raise ImportError(problem, name="ray")
     say_once(problem)
 

@@ -87,8 +87,8 @@ def use_elmur(
 def _check_values(options: dict[str, Any]) -> None:
     """Raises an OptionError for a value that is not allowed, where Tune does not choose it."""
     fixed = {name: value for name, value in options.items() if not is_search_space(value)}
-    for name in options.keys() - fixed.keys():
-        if name.startswith("previous_"):
+    for name in options:
+        if name not in fixed and name.startswith("previous_"):
             raise OptionError(
                 f"{name}={options[name]!r}: must be a bool, and cannot be searched over, as it "
                 "changes the observation space.",

@@ -1,5 +1,6 @@
 """All problems of a file come in one run: each once, at its line, in the order of lines."""
 
+import itertools
 import re
 
 import pytest
@@ -7,6 +8,7 @@ from small_training import SMALL
 
 from rllib_elmur.errors import UserError
 from rllib_elmur.files.schema import load
+from rllib_elmur.files.validator import failures
 
 
 @pytest.fixture
@@ -170,6 +172,17 @@ def test_what_rllib_refuses_is_found_at_a_key_that_it_goes_away_without(problems
     text = SMALL.replace(old, new)
     [(line, _)] = problems(text)
     assert line in (line_of(text, key), line_of(text, "train_batch_size_per_learner"))
+
+
+def test_the_key_behind_a_failure_is_found_on_a_slow_machine_too(monkeypatch):
+    clock = itertools.count(step=1.0)
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))  # each look at it takes a second
+
+    def attempt(content):
+        return ValueError("wrong") if "h" in content else None
+
+    [(key, error)] = failures(dict.fromkeys("abcdefghi"), attempt)
+    assert key == "h" and str(error) == "wrong"
 
 
 def test_of_a_search_the_wrong_values_alone_are_named(problems):

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 import ray
@@ -52,6 +53,19 @@ def test_the_command_says_so_before_it_reads_its_arguments(installed, monkeypatc
     assert exit_.value.code == 1
     said = " ".join(capsys.readouterr().err.split())
     assert "Ray 2.53.0 is too old" in said and RANGE in said and "no-such-file" not in said
+
+
+def test_the_command_without_ray_says_no_more_than_that(monkeypatch, capsys):
+    def missing(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(ray_versions, "version", missing)
+    monkeypatch.setattr(sys, "argv", ["rllib", "--help"])
+    with pytest.raises(SystemExit) as exit_:
+        verbs.main()
+    said = " ".join(capsys.readouterr().err.split())
+    assert exit_.value.code == 1
+    assert said == f"Error: Ray is not installed: rllib_elmur needs ray[rllib] {RANGE}."
 
 
 @pytest.mark.parametrize("found", NEWER)
