@@ -20,7 +20,7 @@ from typing import Any
 from results import add_save, save
 from rich.console import Console
 from rich.table import Table
-from trainings import STEPS, Curve, lowest_after, read_example, time_to, trained
+from trainings import STEPS, Curve, lowest_after, read_example, time_to, trained, with_options
 
 from rllib_elmur.plugin.process import quiet
 from rllib_elmur.proof.certify import certify
@@ -35,7 +35,7 @@ def run(name: str, model: dict[str, Any], seeds: list[int], steps: int, folder: 
     """Trains an example; returns each seed's curve and all its checkpoints."""
     experiment = read_example(name)
     experiment["stop"] = {STEPS: steps}
-    experiment["config"]["rl_module_spec"]["model_config"] |= model
+    experiment["config"] |= with_options(experiment["config"], model)
     options = TrainOptions(storage_path=folder, experiment_name="runs", checkpoint_freq=1)
     return trained(name, experiment, seeds, SUCCESS, options, Console())
 
@@ -86,7 +86,9 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("example")
     parser.add_argument("--seeds", type=int, nargs="+", default=[101, 102, 103, 104, 105])
     parser.add_argument("--steps", type=int, default=250_000, help="env steps of each training")
-    parser.add_argument("--model", type=json.loads, nargs="+", default=[{}], help="model options")
+    parser.add_argument(
+        "--model", type=json.loads, nargs="+", default=[{}], help="options of ELMUR"
+    )
     parser.add_argument("--max-states", type=int, default=20_000)
     parser.add_argument("--last", type=int, default=10_000, help="certify only so many")
     parser.add_argument("--folder", type=Path, help="keep the trainings here")

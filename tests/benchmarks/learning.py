@@ -12,7 +12,6 @@ figures and the learning curves.
 """
 
 import argparse
-import copy
 import json
 import tempfile
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 from results import add_save, save
 from rich.console import Console
 from rich.table import Table
-from trainings import STEPS, Curve, lowest_after, read_example, time_to, trained
+from trainings import STEPS, Curve, lowest_after, read_example, time_to, trained, with_options
 
 from rllib_elmur.runs.evaluate import evaluate
 from rllib_elmur.runs.options import EvaluateOptions, TrainOptions
@@ -56,11 +55,11 @@ def variants(name: str, models: list[dict[str, Any]]) -> dict[str, dict[str, Any
     levels = options.get("memory_levels") or 2
 
     def elmur(**changed: Any) -> dict[str, Any]:
-        spec = copy.deepcopy(config["rl_module_spec"])
-        spec["model_config"] |= changed
-        if spec["model_config"].get("memory_levels") is None:
-            spec["model_config"].pop("memory_commitment", None)
-        return {"rl_module_spec": spec}
+        made = with_options(config, changed)
+        model_config = made["rl_module_spec"]["model_config"]
+        if model_config.get("memory_levels") is None:
+            model_config.pop("memory_commitment", None)
+        return made
 
     if models:
         return {f"ELMUR {json.dumps(model)}": elmur(**model) for model in models}
@@ -70,7 +69,12 @@ def variants(name: str, models: list[dict[str, Any]]) -> dict[str, dict[str, Any
     return {
         f"ELMUR, memory_levels={levels}": elmur(memory_levels=levels),
         "ELMUR, memory_levels=None": elmur(memory_levels=None),
-        "RLlib's LSTM": {"model_config": lstm, **own, "rl_module_spec": None},
+        "RLlib's LSTM": {
+            "model_config": lstm,
+            **own,
+            "rl_module_spec": None,
+            "learner_config_dict": None,
+        },
     }
 
 

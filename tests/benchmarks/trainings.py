@@ -1,5 +1,6 @@
 """Trains tuned examples with several seeds, and reads their learning curves."""
 
+import copy
 import csv
 import json
 from pathlib import Path
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from rllib_elmur.cli.examples import path_of
 from rllib_elmur.cli.lines import Lines
+from rllib_elmur.plugin.learner.options import LearnerOptions
 from rllib_elmur.runs.options import TrainOptions
 from rllib_elmur.runs.train import train
 
@@ -23,6 +25,22 @@ Curve = list[tuple[float, float, float]]
 def read_example(name: str) -> dict[str, Any]:
     """The experiment of a tuned example."""
     return yaml.safe_load(path_of(name).read_text())[name]
+
+
+def with_options(config: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """The module's spec and the learner's options of a config, with other options of ELMUR.
+
+    Args:
+        config: The config of an example.
+        options: Each goes to where options of its kind stand: the learner's to
+            `learner_config_dict`, all others to the spec's `model_config`.
+    """
+    of_learner = {k: v for k, v in options.items() if k in LearnerOptions.names()}
+    of_module = {k: v for k, v in options.items() if k not in of_learner}
+    spec = copy.deepcopy(config["rl_module_spec"])
+    spec["model_config"] |= of_module
+    learner = config.get("learner_config_dict", {}) | of_learner
+    return {"rl_module_spec": spec, "learner_config_dict": learner}
 
 
 def trained(

@@ -5,7 +5,10 @@ import sys
 
 import docs_commands
 import pytest
+import yaml
 from docs_pages import ROOT
+
+from rllib_elmur.files.schema import load
 
 RESULTS = ROOT / "docs" / "results"
 
@@ -32,6 +35,20 @@ def test_a_saved_result_can_be_repeated_and_read_again(benchmark, monkeypatch, t
     assert record["command"] == "python tests/benchmarks/speed.py step --save 'two words'"
     docs_commands.check(record["command"])
     assert record["machine"]["cores"] >= 1 and set(record["versions"]) >= {"python", "ray", "torch"}
+
+
+def test_a_benchmark_takes_options_of_the_learner_beside_those_of_the_model(benchmark, tmp_path):
+    options = {"memory_levels": 3, "weight_decay": 0.125, "advantage_std_floor": 0.25}
+    example = benchmark("trainings").read_example("tmaze-ppo")
+    [changes] = benchmark("learning").variants("tmaze-ppo", [options]).values()
+    example["config"] |= changes
+    file = tmp_path / "file.yaml"
+    file.write_text(yaml.safe_dump({"tmaze-ppo": example}))
+    [trial] = load(file)[0].trials
+    assert trial.config.rl_module_spec.model_config["memory_levels"] == 3
+    learner = trial.config.learner_config_dict
+    assert (learner["weight_decay"], learner["advantage_std_floor"]) == (0.125, 0.25)
+    assert learner["encoder_weight_decay"] == 5.0  # the example's
 
 
 def test_without_a_name_nothing_is_saved(benchmark, monkeypatch, tmp_path):
