@@ -11,6 +11,7 @@ import pytest
 from docs_pages import PAGES, ROOT, blocks
 
 from rllib_elmur.files import schema
+from rllib_elmur.proof.callback import report_certified
 
 README = "README.md"
 # What sets an environment up has run before these tests do.
@@ -86,7 +87,10 @@ def test_a_pages_yaml_blocks_are_experiments_that_could_start(page, tmp_path):
     file = tmp_path / "experiments.yaml"
     for block in blocks(page, "yaml"):
         file.write_text(block.text)
-        assert all(experiment.trials for experiment in schema.load(file))
+        for experiment in schema.load(file):
+            assert experiment.trials
+            if "certified" in experiment.stop:
+                report_certified(experiment.trials[0].config)
 
 
 def test_the_readmes_commands_and_those_of_the_command_line_run_from_a_fresh_folder(tmp_path):
