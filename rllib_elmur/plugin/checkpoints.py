@@ -1,22 +1,17 @@
 """Reads a policy from an algorithm's checkpoint, without building the algorithm."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ray.cloudpickle
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_elmur.errors import UserError
-from rllib_elmur.plugin import formats
+from rllib_elmur.plugin import formats, ray_files
 from rllib_elmur.plugin.connectors import BatchToModule
 from rllib_elmur.plugin.default_pieces import TO_MODULE
 from rllib_elmur.plugin.module import is_elmur
-
-_MODULES = Path("learner_group/learner/rl_module")
-_PIPELINE = Path("env_runner/env_to_module_connector")
 
 
 @dataclass
@@ -51,36 +46,14 @@ def find(path: Path) -> Path:
     full = path.expanduser().resolve()
     if not full.is_dir():
         raise UserError(f"{path}: no such checkpoint.")
-    if (full / _MODULES).is_dir():
+    if ray_files.has_modules(full):
         return full
-    below = full.glob("**/checkpoint_*")
-    for folder in sorted(below, key=lambda folder: folder.stat().st_mtime, reverse=True):
-        if _is_whole(folder):
+    for folder in ray_files.checkpoints_below(full):
+        if ray_files.is_whole(folder):
             return folder
     raise UserError(
         f"{path}: not a checkpoint of an RLlib algorithm, and holds none that is whole."
     )
-
-
-def _is_whole(checkpoint: Path) -> bool:
-    """Whether no file of a checkpoint is missing or cut short.
-
-    A training that was killed, or whose disk was full, leaves the last one as far as it came. Each
-    component's metadata name the pickles beside them, and a pickle ends with a full stop.
-    """
-    components = [checkpoint / "env_runner", *(checkpoint / part for part in _MODULES.parents)]
-    modules = checkpoint / _MODULES
-    try:
-        for folder in {*components, modules, *filter(Path.is_dir, modules.iterdir())}:
-            name = "rllib_checkpoint.json" if folder == checkpoint else "metadata.json"
-            metadata = json.loads((folder / name).read_text())
-            [state] = folder.glob(f"{metadata['state_file']}.*")
-            for file in (state, folder / metadata["class_and_ctor_args_file"]):
-                if not file.read_bytes().endswith(b"."):
-                    return False
-    except (OSError, ValueError, KeyError):
-        return False
-    return True
 
 
 def load(checkpoint: Path) -> Policy:
@@ -91,18 +64,17 @@ def load(checkpoint: Path) -> Policy:
             built.
     """
     path = find(checkpoint)
-    module_path = path / _MODULES / DEFAULT_MODULE_ID
-    if not module_path.is_dir():
-        found = sorted(entry.name for entry in (path / _MODULES).iterdir() if entry.is_dir())
+    modules = ray_files.modules_of(path)
+    if DEFAULT_MODULE_ID not in modules:
         raise UserError(
-            f"{checkpoint}: holds the modules {', '.join(found)} of a multi-agent training; "
+            f"{checkpoint}: holds the modules {', '.join(modules)} of a multi-agent training; "
             "evaluation of these is not supported."
         )
     try:
         require_format(path)
-        settings, _ = _constructor(path)
-        module = RLModule.from_checkpoint(str(module_path))
-        _, keywords = _constructor(path / _PIPELINE)
+        settings = _settings(path)
+        module = RLModule.from_checkpoint(str(modules[DEFAULT_MODULE_ID]))
+        keywords = ray_files.constructed(ray_files.pipeline_of(path)).keywords
     except UserError:
         raise
     except Exception as error:
@@ -116,10 +88,9 @@ def load(checkpoint: Path) -> Policy:
 
 def require_format(checkpoint: Path) -> None:
     """Raises a UserError if an ELMUR module in an algorithm's checkpoint has another format."""
-    for module in filter(Path.is_dir, (checkpoint / _MODULES).glob("*")):
-        with open(module / "class_and_ctor_args.pkl", "rb") as file:
-            if not is_elmur(ray.cloudpickle.load(file)["class"]):
-                continue
+    for module in ray_files.modules_of(checkpoint).values():
+        if not is_elmur(ray_files.constructed(module).of_class):
+            continue
         try:
             formats.require_checkpoint(module)
         except ValueError as error:
@@ -133,14 +104,12 @@ def _changes_input(piece: type) -> bool:
 
 def algorithm_config(policy: Policy) -> Any:
     """The AlgorithmConfig that the checkpoint was made with."""
-    with open(policy.path / "class_and_ctor_args.pkl", "rb") as file:
-        algorithm = ray.cloudpickle.load(file)["class"]
+    algorithm: Any = ray_files.constructed(policy.path).of_class
     return algorithm.get_default_config().update_from_dict(policy.settings)
 
 
-def _constructor(path: Path) -> tuple[Any, dict[str, Any]]:
-    """The first argument and the keyword arguments that an object was constructed with."""
-    with open(path / "class_and_ctor_args.pkl", "rb") as file:
-        arguments, keywords = ray.cloudpickle.load(file)["ctor_args_and_kwargs"]
-    first = arguments[0] if arguments else keywords.get("config")
-    return (first.to_dict() if hasattr(first, "to_dict") else first), keywords
+def _settings(checkpoint: Path) -> dict[str, Any]:
+    """The algorithm's config as a mapping."""
+    made = ray_files.constructed(checkpoint)
+    config = made.arguments[0] if made.arguments else made.keywords["config"]
+    return config.to_dict() if hasattr(config, "to_dict") else config

@@ -15,6 +15,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from rllib_elmur.plugin.ray_files import METADATA
+
 SNAPSHOT = 1
 CHECKPOINT = 1
 KEY = "rllib_elmur_format"
@@ -40,7 +42,7 @@ def require_checkpoint(path: str | Path, filesystem: Any = None) -> None:
 
     if filesystem is None:
         filesystem, path = pyarrow.fs.FileSystem.from_uri(str(path))
-    file = Path(path, "metadata.json").as_posix()
+    file = Path(path, METADATA).as_posix()
     if filesystem.get_file_info(file).type == pyarrow.fs.FileType.NotFound:
         return  # RLlib restores without it
     with filesystem.open_input_stream(file) as stream:

@@ -11,6 +11,8 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.utils.util import flatten_dict
 
+from rllib_elmur.plugin.ray_files import number_of, set_stop
+
 _STEPS = "num_env_steps_sampled_lifetime"
 _SECONDS = "time_total_s"
 _WINDOW = 10
@@ -102,7 +104,7 @@ class Progress(Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Sets the criteria anew: a resumed trial comes with those it was begun with."""
-        trial.stopping_criterion = self._criteria
+        set_stop(trial, self._criteria)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -146,7 +148,7 @@ class Progress(Callback):
             steps_per_second=self._rate(trial, _STEPS, last=True),
             seconds_left=self._seconds_left(trial),
             certified=flat.get("certified") == 1,
-            label=self._labels[int(trial.trial_id.rsplit("_", 1)[-1])] if len(trials) > 1 else "",
+            label=self._labels[int(number_of(trial))] if len(trials) > 1 else "",
         )
         self._listener.on_iteration(iteration)
         if iteration.number == _MISSING_AFTER:

@@ -5,6 +5,7 @@ from typing import Any
 
 from rllib_elmur.errors import UserError
 from rllib_elmur.plugin.checkpoints import require_format
+from rllib_elmur.plugin.ray_files import is_algorithm
 
 
 class RestoreFrom:
@@ -25,7 +26,7 @@ def begin_with(checkpoint: Path, config: Any) -> None:
         UserError: If the path is not a checkpoint of an algorithm, or one of another format.
     """
     path = checkpoint.expanduser().resolve()
-    if not (path / "rllib_checkpoint.json").is_file():
+    if not is_algorithm(path):
         raise UserError(f"--restore {checkpoint}: not a checkpoint of an algorithm.")
     require_format(path)
     present = config.callbacks_on_algorithm_init or []

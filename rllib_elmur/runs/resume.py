@@ -1,11 +1,10 @@
 """Finds an interrupted experiment, and says what is left of one that cannot go on."""
 
-import json
 import shutil
 from pathlib import Path
 
 from rllib_elmur.errors import UserError
-from rllib_elmur.plugin import checkpoints
+from rllib_elmur.plugin import checkpoints, ray_files
 
 
 def folder_to_resume(storage: Path, name: str | None, experiment: str) -> Path:
@@ -15,23 +14,13 @@ def folder_to_resume(storage: Path, name: str | None, experiment: str) -> Path:
         UserError: If there is none, or none of its states is whole.
     """
     pattern = name or f"{experiment}_*"
-    found = [path.parent for path in storage.glob(f"{pattern}/tuner.pkl")]
+    found = ray_files.experiments_in(storage, pattern)
     if not found:
         raise UserError(f"--resume: no experiment {pattern!r} in {storage}.")
     folder = max(found, key=lambda path: path.stat().st_mtime)
-    _put_broken_states_aside(folder)
+    if not ray_files.put_broken_states_aside(folder):
+        raise unusable(folder, "no whole experiment_state-*.json")
     return folder
-
-
-def _put_broken_states_aside(folder: Path) -> None:
-    """Leaves Tune a whole state to resume from: Tune waits for ever on one that is cut short."""
-    for path in sorted(folder.glob("experiment_state-*.json"), reverse=True):
-        try:
-            json.loads(path.read_text())
-            return
-        except ValueError:
-            path.rename(path.with_suffix(".broken"))
-    raise unusable(folder, "no whole experiment_state-*.json")
 
 
 def unusable(folder: Path, why: str) -> UserError:

@@ -11,6 +11,7 @@ from ray import tune
 from rllib_elmur.errors import UserError
 from rllib_elmur.files import schema
 from rllib_elmur.plugin.process import quiet
+from rllib_elmur.plugin.ray_files import holds_experiment, number_of
 from rllib_elmur.plugin.review import short_sequences_in, what_is_off
 from rllib_elmur.plugin.rllib_internals import stored_run_config
 from rllib_elmur.runs import cluster
@@ -104,7 +105,7 @@ def _run(
 def _begun(
     experiment: schema.Experiment, folder: Path, progress: Progress, verbose: int
 ) -> tune.Tuner:
-    if (folder / "tuner.pkl").exists():
+    if holds_experiment(folder):
         raise UserError(
             f"{folder} holds an experiment already: go on with --resume, or choose another "
             "--experiment-name."
@@ -171,7 +172,7 @@ def _algorithm(experiment: schema.Experiment) -> type:
 
 
 def _trial_name(trial: Any) -> str:
-    return f"{trial.trainable_name}_{trial.trial_id.rsplit('_', 1)[-1]}"
+    return f"{trial.trainable_name}_{number_of(trial)}"
 
 
 def _summary(experiment: schema.Experiment) -> str:

@@ -1,4 +1,4 @@
-"""Private names of Ray stand in one file, with the versions in which they were read."""
+"""Private names and files of Ray stand in one file each, with the versions they were read in."""
 
 import ast
 import importlib.util
@@ -8,7 +8,7 @@ import pytest
 from packaging.version import Version
 
 import rllib_elmur
-from rllib_elmur.plugin import ray_versions, rllib_internals
+from rllib_elmur.plugin import ray_files, ray_versions, rllib_internals
 from rllib_elmur.plugin.rllib_internals import PRIVATE_NAMES
 
 PACKAGE = Path(rllib_elmur.__file__).parent
@@ -17,6 +17,11 @@ FILES = [file for file in sorted(PACKAGE.rglob("*.py")) if file != ROOM]
 TABLE = {name for names in PRIVATE_NAMES.values() for name in names.split()}
 # Words that stand for other things too: they are Ray's only as attributes.
 WORDS = {"data", "num_env_steps_sampled_lifetime"}
+# The names of Ray's files and of what stands in them, and those that are words of files of our own.
+LAYOUT = {name for names in ray_files.NAMES.values() for name in names.split()}
+EVERYDAY = {"learner", "env_runner", "rl_module", "learner_group", "class"}
+EVERYDAY |= {"env_to_module_connector"}  # a key of a config
+ALL_NAMES = PRIVATE_NAMES | ray_files.NAMES
 NAMED_TUPLE = {"_asdict", "_fields", "_make", "_replace"}
 
 
@@ -110,8 +115,43 @@ def test_the_file_uses_no_private_name_that_its_table_lacks():
     assert {name for name in used | imported if is_private(name)} - own <= TABLE | {"_private"}
 
 
-def used_in_the_room():
-    tree = ast.parse(ROOM.read_text())
+def names_of_files(source):
+    """The names of Ray's layout that a source uses in paths, as keys or as attributes."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and node.attr in LAYOUT - EVERYDAY:
+            yield node.attr
+        elif isinstance(node, ast.Constant) and " " not in str(node.value):  # no sentence
+            parts = str(node.value).replace("-*.json", "-{}.json").split("/")
+            found = LAYOUT - EVERYDAY
+            yield from (name for name in found if {name, f"{name}*"} & set(parts))
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("path / 'metadata.json'", ["metadata.json"]),
+        ("folder.glob(f'{pattern}/tuner.pkl')", ["tuner.pkl"]),
+        ("folder.glob('**/checkpoint_*')", ["checkpoint_"]),
+        ("folder.glob('experiment_state-*.json')", ["experiment_state-{}.json"]),
+        ("trial.stopping_criterion = {}", ["stopping_criterion"]),
+        ("algorithm.learner_group", []),
+        ("'no metadata.json is there'", []),
+    ],
+)
+def test_the_reader_of_files_names_finds_every_form(source, found):
+    assert list(names_of_files(source)) == found
+
+
+def test_no_other_file_of_the_package_names_a_file_of_ray():
+    files = [file for file in sorted(PACKAGE.rglob("*.py")) if file != Path(ray_files.__file__)]
+    found = {
+        str(file.relative_to(PACKAGE)): set(names_of_files(file.read_text())) for file in files
+    }
+    assert {name: names for name, names in found.items() if names} == {}
+
+
+def used_in_the_room(room=ROOM):
+    tree = ast.parse(room.read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
             yield node.attr
@@ -123,9 +163,10 @@ def used_in_the_room():
 
 def test_the_table_lists_no_name_that_the_file_does_not_use():
     assert set(used_in_the_room()) >= TABLE
+    assert set(used_in_the_room(Path(ray_files.__file__))) >= LAYOUT
 
 
-@pytest.mark.parametrize("entry", PRIVATE_NAMES, ids=lambda entry: f"{entry[0]} {entry[1]}")
+@pytest.mark.parametrize("entry", ALL_NAMES, ids=lambda entry: f"{entry[0]} {entry[1]}")
 def test_each_name_is_defined_where_the_table_says_in_the_installed_ray(entry):
     module, _, _ = entry
     tree = ast.parse(Path(importlib.util.find_spec(f"ray.{module}").origin).read_text())
@@ -135,10 +176,10 @@ def test_each_name_is_defined_where_the_table_says_in_the_installed_ray(entry):
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
-    assert set(PRIVATE_NAMES[entry].split()) <= defined
+    assert set(ALL_NAMES[entry].split()) <= defined
 
 
-@pytest.mark.parametrize("entry", PRIVATE_NAMES, ids=lambda entry: f"{entry[0]} {entry[1]}")
+@pytest.mark.parametrize("entry", ALL_NAMES, ids=lambda entry: f"{entry[0]} {entry[1]}")
 def test_each_name_was_read_in_all_versions_that_are_declared(entry):
     _, oldest, newest = entry
     assert Version(oldest) <= Version(ray_versions.OLDEST)

@@ -1,0 +1,130 @@
+"""The files of RLlib's checkpoints and of Tune's experiments that this package reads.
+
+Any release of Ray may lay them out anew. `NAMES` says which module of Ray defines each name, and in
+which versions the name was read there, as `PRIVATE_NAMES` does in `plugin.rllib_internals`.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ray.cloudpickle
+
+NAMES = {
+    ("rllib.core", "2.56", "2.60"): (
+        "learner_group learner rl_module env_runner env_to_module_connector"
+    ),
+    ("rllib.utils.checkpoints", "2.56", "2.60"): (
+        "metadata.json class_and_ctor_args.pkl state_file class_and_ctor_args_file class"
+        " ctor_args_and_kwargs"
+    ),
+    ("rllib.algorithms.algorithm", "2.56", "2.60"): "rllib_checkpoint.json",
+    ("train._internal.storage", "2.56", "2.60"): "checkpoint_",
+    ("tune.impl.tuner_internal", "2.56", "2.60"): "tuner.pkl",
+    ("tune.execution.tune_controller", "2.56", "2.60"): "experiment_state-{}.json",
+    ("tune.experiment.trial", "2.56", "2.60"): "stopping_criterion",
+}
+METADATA = "metadata.json"
+_MODULES = Path("learner_group", "learner", "rl_module")
+_ENV_RUNNER, _TO_MODULE = "env_runner", "env_to_module_connector"
+_ALGORITHM_METADATA, _CONSTRUCTED = "rllib_checkpoint.json", "class_and_ctor_args.pkl"
+_CHECKPOINT = "checkpoint_"
+_EXPERIMENT, _STATES = "tuner.pkl", "experiment_state-{}.json".format("*")
+
+
+class Constructed(NamedTuple):
+    """What an object of a checkpoint was constructed of."""
+
+    of_class: type
+    arguments: tuple[Any, ...]
+    keywords: dict[str, Any]
+
+
+def constructed(folder: Path) -> Constructed:
+    """Reads what the object that was saved to a folder was constructed of."""
+    with open(folder / _CONSTRUCTED, "rb") as file:
+        saved = ray.cloudpickle.load(file)
+    return Constructed(saved["class"], *saved["ctor_args_and_kwargs"])
+
+
+def pipeline_of(checkpoint: Path) -> Path:
+    """The folder of the env-to-module pipeline in an algorithm's checkpoint."""
+    return checkpoint / _ENV_RUNNER / _TO_MODULE
+
+
+def modules_of(checkpoint: Path) -> dict[str, Path]:
+    """The folders of the modules in an algorithm's checkpoint, by their ids in sorted order."""
+    folders = filter(Path.is_dir, (checkpoint / _MODULES).glob("*"))
+    return {folder.name: folder for folder in sorted(folders)}
+
+
+def has_modules(folder: Path) -> bool:
+    """Whether a folder is an algorithm's checkpoint, as far as it has a place for modules."""
+    return (folder / _MODULES).is_dir()
+
+
+def is_algorithm(folder: Path) -> bool:
+    """Whether a folder is the checkpoint of a whole algorithm."""
+    return (folder / _ALGORITHM_METADATA).is_file()
+
+
+def checkpoints_below(folder: Path) -> list[Path]:
+    """The folders of Tune's checkpoints in a folder of results, the newest first."""
+    below = folder.glob(f"**/{_CHECKPOINT}*")
+    return sorted(below, key=lambda found: found.stat().st_mtime, reverse=True)
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether no file of an algorithm's checkpoint is missing or cut short.
+
+    A training that was killed, or whose disk was full, leaves the last one as far as it came. Each
+    component's metadata name the pickles beside them, and a pickle ends with a full stop.
+    """
+    components = [checkpoint / _ENV_RUNNER, *(checkpoint / part for part in _MODULES.parents)]
+    try:
+        for folder in {*components, checkpoint / _MODULES, *modules_of(checkpoint).values()}:
+            name = _ALGORITHM_METADATA if folder == checkpoint else METADATA
+            metadata = json.loads((folder / name).read_text())
+            [state] = folder.glob(f"{metadata['state_file']}.*")
+            for file in (state, folder / metadata["class_and_ctor_args_file"]):
+                if not file.read_bytes().endswith(b"."):
+                    return False
+    except (OSError, ValueError, KeyError):
+        return False
+    return True
+
+
+def holds_experiment(folder: Path) -> bool:
+    """Whether Tune has begun an experiment in a folder."""
+    return (folder / _EXPERIMENT).exists()
+
+
+def experiments_in(storage: Path, pattern: str) -> list[Path]:
+    """The folders of Tune's experiments whose names match a pattern."""
+    return [path.parent for path in storage.glob(f"{pattern}/{_EXPERIMENT}")]
+
+
+def put_broken_states_aside(experiment: Path) -> bool:
+    """Leaves Tune a whole state to resume from: Tune waits for ever on one that is cut short.
+
+    Returns:
+        Whether there is one.
+    """
+    for path in sorted(experiment.glob(_STATES), reverse=True):  # the newest first
+        try:
+            json.loads(path.read_text())
+            return True
+        except ValueError:
+            path.rename(path.with_suffix(".broken"))
+    return False
+
+
+def number_of(trial: Any) -> str:
+    """The number of one of Tune's trials in its experiment, such as ``"00003"``."""
+    return trial.trial_id.rsplit("_", 1)[-1]
+
+
+def set_stop(trial: Any, criteria: Mapping[str, float]) -> None:
+    """Sets the criteria that end one of Tune's trials."""
+    trial.stopping_criterion = dict(criteria)
