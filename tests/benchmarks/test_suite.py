@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -50,10 +51,11 @@ def test_trainings_are_run_once_and_read_again(tmp_path):
     first = called(*asked)
     assert first.returncode == 0, first.stdout + first.stderr
     assert "2 trainings to run, 0 are there" in first.stdout
-    assert "memory_size3 lstm seed 1: 400 of 400 env steps" in first.stdout
+    assert re.search(r"memory_size3 lstm seed 1: 4\d\d of 400 env steps", first.stdout)
     for policy in ("elmur", "lstm"):
         content = json.loads((tmp_path / "memory_size3" / f"{policy}-1.json").read_text())
-        assert [row["env steps"] for row in content["rows"]] == [200, 400]
+        middle, end = (row["env steps"] for row in content["rows"])  # 16 environments at a time
+        assert 200 <= middle < 216 and 400 <= end < 432
         assert all(-1 <= row["return"] <= 1 for row in content["rows"])
         assert content["run"]["settings"]["train_batch_size_per_learner"] == 200
     again = called(*asked)
@@ -85,7 +87,7 @@ def test_seeds_come_one_after_the_other_so_that_policies_can_be_compared_early()
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (["--set", "learning_rate=1"], "with a key of num_envs_per_env_runner"),
+        (["--set", "learning_rate=1"], "with a key of train_batch_size_per_learner"),
         (["--set", "lr=fast"], "the value must be JSON"),
     ],
 )
