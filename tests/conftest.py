@@ -16,6 +16,13 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_ray_of_others(request):
+    """A module begins without the Ray of one before it; those of the plug-in share theirs."""
+    if request.path.parent.name != "plugin":
+        ray.shutdown()
+
+
 @pytest.fixture
 def ray_is_quiet():
     """A small Ray on this machine, without what workers log."""
