@@ -41,7 +41,7 @@ def test_an_older_ray_is_an_error_with_both_versions(found, installed):
 
 def test_what_needs_no_ray_can_be_had_beside_an_older_one(installed):
     installed("2.0.0")
-    assert rllib_elmur.ELMURConfig().n_layers == 2
+    assert rllib_elmur.ELMURConfig().n_layers == 1
     assert rllib_elmur.ELMUR.__module__ == "rllib_elmur.model.elmur"
 
 
