@@ -120,7 +120,8 @@ class Progress:
 
     def point(self, job: Job, point: dict[str, Any]) -> None:
         """Prints a point of a curve, if that training's last line is old enough or it has ended."""
-        self._done[str(job)] = steps = point["env steps"]
+        steps = point["env steps"]
+        self._done[str(job)] = min(steps, job.steps)  # the last batch may go beyond
         now = time.monotonic()
         if steps < job.steps and now - self._printed.get(str(job), 0.0) < PATIENCE:
             return

@@ -84,6 +84,15 @@ def test_seeds_come_one_after_the_other_so_that_policies_can_be_compared_early()
     assert len(jobs) == 8
 
 
+def test_the_time_left_counts_no_step_beyond_what_was_asked_for():
+    first, second = job(seed=1), job(seed=2)
+    console = Console(width=200, record=True)
+    progress = suite.Progress([first, second], console)
+    progress.point(first, {"env steps": 700, "return": 0.5, "seconds": 1.0})
+    assert "700 of 400 env steps, return 0.5, 700 env steps/s" in console.export_text(clear=False)
+    assert "all: 50%" in console.export_text()
+
+
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
