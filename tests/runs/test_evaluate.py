@@ -243,3 +243,10 @@ def test_behind_connectors_too_other_spaces_are_refused(saved):
     path, _ = saved(with_previous(Coin))
     with pytest.raises(UserError, match="trained for the observation space"):
         evaluate([path], EvaluateOptions(env="CartPole-v1", episodes=2))
+
+
+@pytest.mark.parametrize("config", [with_previous, lambda env: rllib_elmur.use_elmur(ppo(env))])
+def test_episodes_are_shown_as_text(config, saved, rllib):
+    path, _ = saved(config("rllib_elmur/TMazePassive-v0"))
+    code, output = rllib("evaluate", path, "--episodes", 2, "--render")
+    assert code == 0 and output.count("step 1/") == 2
