@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from model_cases import examples, seeds, shake
 
-from rllib_elmur.config import ELMURConfig
+from rllib_elmur.config import PAPER, ELMURConfig
 from rllib_elmur.model.network import PolicyNetwork
 from rllib_elmur.proof.automaton import PolicyAutomaton, SegmentTree
 
@@ -16,7 +16,7 @@ from rllib_elmur.proof.automaton import PolicyAutomaton, SegmentTree
 def network(seed, **options):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        config = ELMURConfig(d_model=8, n_heads=2, d_ff=12, **options)
+        config = ELMURConfig(**{**PAPER, **options}, d_model=8, n_heads=2, d_ff=12)
         built = PolicyNetwork(Box(-1, 1, (3,)), 4, config)
         shake(built)
     return built
