@@ -25,17 +25,18 @@ class OwnSegment:
     def __init__(self, state: State, packing: Packing):
         self._nothing = state.context[:, 0]  # (B, 0, d)
 
-    def seen(self, i: int, segments: Tensor) -> Tensor:
-        """What the tokens of each segment attend to in layer i, (N, L, d) to (N, K, d)."""
-        return segments
+    def around(self, i: int, segments: Tensor) -> tuple[Tensor, Tensor]:
+        """What the tokens of segments (N, L, d) leave for attention in layer i.
+
+        Returns:
+            What the tokens of each segment attend to, (N, K, d), and the context of each row's open
+            segment, (B, W - 1, d).
+        """
+        return segments, self._nothing
 
     def hide(self, position: Tensor) -> Tensor:
         """Takes what came before an episode out of position logits (N, K, L H)."""
         return position
-
-    def behind(self, i: int, segments: Tensor) -> Tensor:
-        """The context of each row's open segment, (B, W - 1, d)."""
-        return self._nothing
 
 
 class Window(OwnSegment):
@@ -51,7 +52,7 @@ class Window(OwnSegment):
         n_before, length = state.context.shape[2], state.segment.shape[1]
         before = torch.arange(-n_before, 0, device=state.clock.device)
         begin = packing.segment[:, None] * length + before  # places in the row, (N, W - 1)
-        self._seen = self._source(packing, packing.row, begin, length)
+        self._before = self._source(packing, packing.row, begin, length)
         own = begin.new_zeros(len(begin), length, dtype=torch.bool)
         missing = begin + (state.clock - packing.phase)[packing.row, None] < 0
         self._missing = torch.cat([missing, own], dim=1)[..., None]  # (N, W - 1 + L, 1)
@@ -66,21 +67,17 @@ class Window(OwnSegment):
         in_segments = n_context + packing.locate(packing.rank[row], place, length)
         return torch.where(place < 0, row[:, None] * n_before + place + n_before, in_segments)
 
-    def _take(self, i: int, segments: Tensor, source: Tensor) -> Tensor:
+    def around(self, i: int, segments: Tensor) -> tuple[Tensor, Tensor]:
+        """The tokens before each segment and its own; see `OwnSegment.around`."""
         context = self._state.context[:, i].to(segments.dtype)
         tokens = torch.cat([context.flatten(0, 1), segments.flatten(0, 1)])
         # The gradient of `tokens[source]` would be many times slower.
-        return tokens.index_select(0, source.flatten()).view(*source.shape, tokens.shape[-1])
-
-    def seen(self, i: int, segments: Tensor) -> Tensor:
-        """The tokens before each segment and its own, (N, L, d) to (N, W - 1 + L, d)."""
-        before = self._take(i, segments, self._seen)  # (N, W - 1, d)
-        return torch.cat([before, segments], dim=1)
+        before, behind = (
+            tokens.index_select(0, source.flatten()).view(*source.shape, tokens.shape[-1])
+            for source in (self._before, self._behind)
+        )
+        return torch.cat([before, segments], dim=1), behind
 
     def hide(self, position: Tensor) -> Tensor:
         """Takes what came before an episode out of position logits (N, K, L H)."""
         return position.masked_fill(self._missing, -torch.inf)
-
-    def behind(self, i: int, segments: Tensor) -> Tensor:
-        """The context of each row's open segment, (B, W - 1, d)."""
-        return self._take(i, segments, self._behind)

@@ -107,19 +107,25 @@ class LiveBatch:
         empty = self._index(anchors < 0)[..., None]
         places = self._index((now - phase + token) % self._length)
         segment = self._ring.tokens[index[:, None], places]
-        # Places of the tokens before the open segment, from the next token's: (R, W - 1).
-        before = np.arange(-self.elmur.config.n_before, 0) - phase
-        places = self._index((now + before) % self._ring.context.shape[2])
-        context = self._ring.context[:, index[:, None], places].transpose(0, 1)
-        missing = self._index(clock[:, None] + before < 0)[:, None, :, None]
         memory = memory.unflatten(0, self._anchors.shape)[:, index].transpose(0, 1)
         return State(
             memory=memory.masked_fill(empty, 0.0),
             anchors=self._index(anchors.copy()),
             clock=self._index(clock),
             segment=segment.masked_fill(self._index(token >= phase)[..., None], 0.0),
-            context=context.masked_fill(missing, 0.0),
+            context=self._context(index, clock, now),
         )
+
+    def _context(self, rows: Tensor, clock: np.ndarray, now: int) -> Tensor:
+        """What the tokens before some rows' open segments left for attention, (R, n, W - 1, d)."""
+        n_before, context = self.elmur.config.n_before, self._ring.context
+        if not n_before:  # snapshots are frequent, and looking for nothing takes as long
+            return context.new_empty(len(rows), len(context), 0, context.shape[-1])
+        # Places of these tokens, from the next token's: (R, W - 1).
+        before = np.arange(-n_before, 0) - (clock % self._length)[:, None]
+        places = self._index((now + before) % context.shape[2])
+        missing = self._index(clock[:, None] + before < 0)[:, None, :, None]
+        return context[:, rows[:, None], places].transpose(0, 1).masked_fill(missing, 0.0)
 
     def _run_token(
         self, x: Tensor, now: int, clock: np.ndarray, rows: Tensor | None = None

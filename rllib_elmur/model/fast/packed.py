@@ -25,6 +25,7 @@ class Packing(NamedTuple):
         rank: Place of each row in that order, (B,).
         row: Row of each packed segment, (N,).
         segment: Index of each packed segment in its row, (N,).
+        first: For each segment index, its first packed segment, (segments,).
         active: For each segment index, how many rows have any token in it.
         complete: For each segment index, how many rows fill it.
     """
@@ -35,6 +36,7 @@ class Packing(NamedTuple):
     rank: Tensor
     row: Tensor
     segment: Tensor
+    first: Tensor
     active: list[int]
     complete: list[int]
 
@@ -50,8 +52,10 @@ class Packing(NamedTuple):
         active = filled[order] > begin  # (K, B)
         segment, rank = active.nonzero(as_tuple=True)
         complete = filled >= begin + segment_length
-        counts = torch.stack([active.sum(1), complete.sum(1)]).tolist()
-        return cls(phase, filled, order, order.argsort(), order[rank], segment, *counts)
+        n_active, n_complete = active.sum(1), complete.sum(1)
+        first = n_active.cumsum(0) - n_active
+        counts = torch.stack([n_active, n_complete]).tolist()
+        return cls(phase, filled, order, order.argsort(), order[rank], segment, first, *counts)
 
     def pack(self, x: Tensor, state: State) -> Tensor:
         """The open tokens and the new ones, x (B, T, d), as packed segments (N, L, d)."""
@@ -86,9 +90,8 @@ class Packing(NamedTuple):
 
     def locate(self, rank: Tensor, place: Tensor, segment_length: int) -> Tensor:
         """Where the tokens at `place` (R, P) of the rows of some rank (R,) lie in (N L, d)."""
-        first = torch.tensor([0, *self.active[:-1]], device=place.device).cumsum(0)
         segment = (place // segment_length).clamp(0, len(self.active) - 1)
-        return (first[segment] + rank[:, None]) * segment_length + place % segment_length
+        return (self.first[segment] + rank[:, None]) * segment_length + place % segment_length
 
     def _at(self, packed: Tensor, place: Tensor) -> Tensor:
         """What lies at `place` (B, P) of each row, (B, P, d); zero where the row has no token."""

@@ -63,8 +63,8 @@ def _attend(
     tokens = norm(x, w.residual.before)
     segments = tokens.unflatten(0, (-1, elmur.config.segment_length))  # (N, L, d)
     position = context.hide(elmur.positions.of_segments(segments, w.position))  # (N, K, L H)
-    h = fast.attend(x, tokens, context.seen(i, segments), position, w)
-    return h, context.behind(i, segments)
+    seen, behind = context.around(i, segments)
+    return fast.attend(x, tokens, seen, position, w), behind
 
 
 def _read_and_write(
