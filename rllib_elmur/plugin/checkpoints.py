@@ -74,7 +74,8 @@ def load(checkpoint: Path) -> Policy:
         require_format(path)
         settings = _settings(path)
         module = RLModule.from_checkpoint(str(modules[DEFAULT_MODULE_ID]))
-        keywords = ray_files.constructed(ray_files.pipeline_of(path)).keywords
+        to_module, _ = ray_files.pipelines_of(path)
+        keywords = ray_files.constructed(to_module).keywords
     except UserError:
         raise
     except Exception as error:

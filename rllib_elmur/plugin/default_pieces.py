@@ -54,7 +54,9 @@ def user_pieces_to_env(pieces: list[Any]) -> list[Any] | None:
         None if RLlib's own pieces in it are not those of `FROM_MODULE` and `TO_ENV`.
     """
     begin, end = len(FROM_MODULE), len(pieces) - len(TO_ENV)
-    expected = _types(pieces[:begin]) == FROM_MODULE and _types(pieces[begin:][-2:]) == TO_ENV
+    expected = (
+        _types(pieces[:begin]) == FROM_MODULE and _types(pieces[begin:][-len(TO_ENV) :]) == TO_ENV
+    )
     return pieces[begin:end] if expected else None
 
 

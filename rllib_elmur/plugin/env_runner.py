@@ -12,11 +12,10 @@ from rllib_elmur.plugin.module import ELMURTorchRLModule
 from rllib_elmur.plugin.rllib_internals import (
     OwnSampling,
     RunnerInternals,
-    connector_builders,
     pipelines,
 )
 from rllib_elmur.plugin.rollout import Rollout
-from rllib_elmur.plugin.train_rows import LearnerConnectorBuilder
+from rllib_elmur.plugin.train_rows import reads_snapshots
 
 
 class ELMUREnvRunner(OwnSampling, SingleAgentEnvRunner):
@@ -56,8 +55,7 @@ class ELMUREnvRunner(OwnSampling, SingleAgentEnvRunner):
 
     def _obstacle(self) -> dense_state.Reason | None:
         """Why the state has to travel at each step; None if it has not."""
-        _, learner_connector = connector_builders(self.config)
-        if not isinstance(learner_connector, LearnerConnectorBuilder):
+        if not reads_snapshots(self.config):
             return dense_state.LEARNER_CONNECTOR
         missing = RunnerInternals(self).missing
         if missing:

@@ -60,7 +60,7 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI, Targ
         warn_of_short_sequences(policy.max_seq_len, config.segment_length)
         self._environment = options.get(ENVIRONMENT, "the environment")
         # Else RLlib's own learner and env runner run a module that was put in by hand.
-        self.is_attached = ENVIRONMENT in options
+        self.is_attached, self._is_told = ENVIRONMENT in options, False
         require_previous(self.observation_space, policy)
         # RLlib's connectors look here for the length of training sequences.
         self.model_config = {**options, "max_seq_len": policy.max_seq_len}
@@ -152,7 +152,8 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI, Targ
     @override(RLModule)
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Runs training rows (B, T, ...), with gradient and the features for `compute_values`."""
-        if not self.is_attached:
+        if not self.is_attached and not self._is_told:
+            self._is_told = True  # finding the words again at each update would take its time
             reason = dense_state.by_hand(type(self).__name__, self.model_config)
             dense_state.warn(reason, self)
         features, state = self._features(batch)

@@ -13,7 +13,7 @@ import ray.cloudpickle
 
 NAMES = {
     ("rllib.core", "2.56", "2.60"): (
-        "learner_group learner rl_module env_runner env_to_module_connector"
+        "learner_group learner rl_module env_runner env_to_module_connector module_to_env_connector"
     ),
     ("rllib.utils.checkpoints", "2.56", "2.60"): (
         "metadata.json class_and_ctor_args.pkl state_file class_and_ctor_args_file class"
@@ -27,7 +27,8 @@ NAMES = {
 }
 METADATA = "metadata.json"
 _MODULES = Path("learner_group", "learner", "rl_module")
-_ENV_RUNNER, _TO_MODULE = "env_runner", "env_to_module_connector"
+_ENV_RUNNER = "env_runner"
+_TO_MODULE, _FROM_MODULE = "env_to_module_connector", "module_to_env_connector"
 _ALGORITHM_METADATA, _CONSTRUCTED = "rllib_checkpoint.json", "class_and_ctor_args.pkl"
 _CHECKPOINT = "checkpoint_"
 _EXPERIMENT, _STATES = "tuner.pkl", "experiment_state-{}.json".format("*")
@@ -48,9 +49,10 @@ def constructed(folder: Path) -> Constructed:
     return Constructed(saved["class"], *saved["ctor_args_and_kwargs"])
 
 
-def pipeline_of(checkpoint: Path) -> Path:
-    """The folder of the env-to-module pipeline in an algorithm's checkpoint."""
-    return checkpoint / _ENV_RUNNER / _TO_MODULE
+def pipelines_of(checkpoint: Path) -> tuple[Path, Path]:
+    """The folders of both pipelines in an algorithm's checkpoint: to the module, and from it."""
+    folder = checkpoint / _ENV_RUNNER
+    return folder / _TO_MODULE, folder / _FROM_MODULE
 
 
 def modules_of(checkpoint: Path) -> dict[str, Path]:

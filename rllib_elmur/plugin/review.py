@@ -12,8 +12,7 @@ from rllib_elmur.plugin.dense_state import Reason
 from rllib_elmur.plugin.env_runner import ELMUREnvRunner
 from rllib_elmur.plugin.module import ENVIRONMENT, is_elmur
 from rllib_elmur.plugin.policy_options import PolicyOptions, as_mapping, short_sequences
-from rllib_elmur.plugin.rllib_internals import connector_builders
-from rllib_elmur.plugin.train_rows import LearnerConnectorBuilder
+from rllib_elmur.plugin.train_rows import reads_snapshots
 
 
 def what_is_off(config: AlgorithmConfig) -> str | None:
@@ -26,7 +25,7 @@ def what_is_off(config: AlgorithmConfig) -> str | None:
     if found is None:
         return None
     name, options = found
-    by_hand = ENVIRONMENT not in options and not _is_ours(config)
+    by_hand = ENVIRONMENT not in options and not reads_snapshots(config)
     reason = dense_state.by_hand(name, options) if by_hand else reason_in(config)
     if reason is None:
         return None
@@ -61,11 +60,6 @@ def reason_in(config: Any) -> Reason | None:
         return dense_state.SEVERAL_AGENTS
     if not issubclass(config.env_runner_cls or object, ELMUREnvRunner):
         return dense_state.other_env_runner(config.env_runner_cls)
-    if not _is_ours(config):
+    if not reads_snapshots(config):
         return dense_state.LEARNER_CONNECTOR
     return None
-
-
-def _is_ours(config: Any) -> bool:
-    """Whether a config has the learner connector of `use_elmur`."""
-    return isinstance(connector_builders(config)[1], LearnerConnectorBuilder)

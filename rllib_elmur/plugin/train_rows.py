@@ -17,7 +17,7 @@ from ray.rllib.utils.spaces.space_utils import batch as stack
 
 from rllib_elmur.plugin.columns import items_of
 from rllib_elmur.plugin.memory_module import MemoryModule
-from rllib_elmur.plugin.rllib_internals import note_padding
+from rllib_elmur.plugin.rllib_internals import connector_builders, note_padding
 from rllib_elmur.plugin.snapshots import SNAPSHOTS, unpack_rows
 from rllib_elmur.plugin.user_connectors import pieces_of
 
@@ -139,6 +139,11 @@ class LearnerConnectorBuilder:
     def __call__(self, *args: Any) -> list[ConnectorV2]:
         """Builds the pieces from RLlib's spaces."""
         return [*pieces_of(self.users, *args), TrainRows()]
+
+
+def reads_snapshots(config: Any) -> bool:
+    """Whether the learner connector of an algorithm's config is that of `use_elmur`."""
+    return isinstance(connector_builders(config)[1], LearnerConnectorBuilder)
 
 
 def with_snapshots(users: Any) -> LearnerConnectorBuilder:

@@ -18,7 +18,7 @@ from rllib_elmur.plugin.environments import importable_id
 from rllib_elmur.plugin.learner.classes import stable_learner
 from rllib_elmur.plugin.learner.options import LearnerArguments, LearnerOptions
 from rllib_elmur.plugin.learner.options_check import check_learner
-from rllib_elmur.plugin.module import ENVIRONMENT, ELMURTorchRLModule
+from rllib_elmur.plugin.module import ENVIRONMENT, ELMURTorchRLModule, is_elmur
 from rllib_elmur.plugin.policy_options import PolicyOptions, as_mapping, warn_of_short_sequences
 from rllib_elmur.plugin.previous import with_previous
 from rllib_elmur.plugin.rllib_internals import connector_builders
@@ -179,7 +179,7 @@ def _set_module(
 def _with_options(spec: Any, options: dict[str, Any]) -> bool:
     """Gives options to the ELMUR modules of a spec of several modules; False if it has none."""
     specs = spec.rl_module_specs.values() if isinstance(spec, MultiRLModuleSpec) else ()
-    elmurs = [part for part in specs if issubclass(part.module_class, ELMURTorchRLModule)]
+    elmurs = [part for part in specs if is_elmur(part.module_class)]
     defaults = dataclasses.asdict(PolicyOptions())
     given = {name: value for name, value in options.items() if value != defaults.get(name)}
     for part in elmurs:

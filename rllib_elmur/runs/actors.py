@@ -8,7 +8,6 @@ import torch
 import tree
 from gymnasium.vector import VectorEnv
 from ray.rllib.connectors.connector_v2 import ConnectorV2
-from ray.rllib.core import COMPONENT_ENV_TO_MODULE_CONNECTOR, COMPONENT_MODULE_TO_ENV_CONNECTOR
 from ray.rllib.core.columns import Columns
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
@@ -22,6 +21,7 @@ from rllib_elmur.plugin.columns import LIVE_BATCH, each_leaf
 from rllib_elmur.plugin.connectors import to_bounds
 from rllib_elmur.plugin.environments import require_spaces
 from rllib_elmur.plugin.module import ELMURTorchRLModule
+from rllib_elmur.plugin.ray_files import pipelines_of
 from rllib_elmur.plugin.rllib_internals import freeze_filters
 
 _STEPS_KEPT = 100  # of a running episode: far enough back for connectors that stack observations
@@ -105,16 +105,11 @@ class ConnectorActor:
             envs.single_action_space,
             f"{policy.path}: ",
         )
-        for name, pipeline in {
-            COMPONENT_ENV_TO_MODULE_CONNECTOR: self._to_module,
-            COMPONENT_MODULE_TO_ENV_CONNECTOR: self._to_env,
-        }.items():
-            pipeline.restore_from_path(policy.path / "env_runner" / name)
+        pipelines = self._to_module, self._to_env
+        for pipeline, folder in zip(pipelines, pipelines_of(policy.path), strict=True):
+            pipeline.restore_from_path(folder)
             freeze_filters(pipeline)
-        self._learned = {
-            pipeline: copy.deepcopy(pipeline.get_state())
-            for pipeline in (self._to_module, self._to_env)
-        }
+        self._learned = {p: copy.deepcopy(p.get_state()) for p in pipelines}
         self._shared: dict[str, Any] = {}
         self._metrics = MetricsLogger()
         self._episodes: list[SingleAgentEpisode] = []

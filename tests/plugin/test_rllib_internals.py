@@ -20,7 +20,7 @@ WORDS = {"data", "num_env_steps_sampled_lifetime"}
 # The names of Ray's files and of what stands in them, and those that are words of files of our own.
 LAYOUT = {name for names in ray_files.NAMES.values() for name in names.split()}
 EVERYDAY = {"learner", "env_runner", "rl_module", "learner_group", "class"}
-EVERYDAY |= {"env_to_module_connector"}  # a key of a config
+EVERYDAY |= {"env_to_module_connector", "module_to_env_connector"}  # keys of a config
 ALL_NAMES = PRIVATE_NAMES | ray_files.NAMES
 NAMED_TUPLE = {"_asdict", "_fields", "_make", "_replace"}
 
