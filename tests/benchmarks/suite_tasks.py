@@ -197,6 +197,6 @@ def chosen(patterns: list[str]) -> dict[str, Task]:
 def _popgym_ids() -> list[str]:
     """All ids of POPGym that can be made here; its labyrinths need a package of their own."""
     import gymnasium as gym
-    import popgym  # noqa: F401
+    import popgym  # noqa: F401 (registers the ids)
 
     return [name for name in gym.registry if name.startswith("popgym-")]

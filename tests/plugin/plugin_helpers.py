@@ -1,12 +1,14 @@
 """Small environments and configs, and what RLlib does between sampling and a loss."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
 import tree
+from ray import tune
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.core import DEFAULT_MODULE_ID
@@ -92,6 +94,20 @@ def elmur_ppo(
 ) -> Any:
     """The same with a small ELMUR."""
     return rllib_elmur.use_elmur(ppo(env, env_config), **{**SMALL, **options})
+
+
+def tuned(config: Any, folder: Path) -> Any:
+    """The results of Tune's trials of a config: an iteration and a checkpoint each."""
+    return tune.Tuner(
+        "PPO",
+        param_space=config,
+        run_config=tune.RunConfig(
+            stop={"training_iteration": 1},
+            storage_path=str(folder),
+            verbose=0,
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=True),
+        ),
+    ).fit()
 
 
 def learner_of(algo: Any) -> Any:

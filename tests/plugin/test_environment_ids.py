@@ -113,7 +113,7 @@ def test_a_wrong_module_or_id_is_named(package, env, cause):
 
 
 def test_use_elmur_puts_an_id_behind_its_module(package):
-    import elsewhere  # noqa: F401
+    import elsewhere  # noqa: F401 (registers the id)
 
     config = rllib_elmur.use_elmur(PPOConfig().environment("elsewhere-Walk-v0"))
     assert config.env == WITH_MODULE

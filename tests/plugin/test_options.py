@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plugin_helpers import SMALL, RandomEnv, elmur_ppo, learner_of, ppo
+from plugin_helpers import SMALL, RandomEnv, elmur_ppo, learner_of, ppo, tuned
 from ray import cloudpickle, tune
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
@@ -122,16 +122,7 @@ def test_tune_chooses_options_of_the_learner_and_the_length_of_sequences(tmp_pat
     config = rllib_elmur.use_elmur(
         ppo("rllib_elmur/TMazePassive-v0"), encoder_weight_decay=1.0, **SMALL | chosen
     )
-    results = tune.Tuner(
-        "PPO",
-        param_space=config,
-        run_config=tune.RunConfig(
-            stop={"training_iteration": 1},
-            storage_path=str(tmp_path),
-            verbose=0,
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=True),
-        ),
-    ).fit()
+    results = tuned(config, tmp_path)
     assert not results.errors
     decays = set()
     for result in results:

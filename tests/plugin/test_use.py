@@ -5,7 +5,7 @@ from typing import Any
 
 import gymnasium as gym
 import pytest
-from plugin_helpers import SMALL, learner_module, ppo
+from plugin_helpers import SMALL, learner_module, ppo, tuned
 from ray import tune
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.appo import APPOConfig
@@ -152,16 +152,7 @@ def test_tune_chooses_an_option_of_the_model(tmp_path: Path) -> None:
         "memory_slots": tune.choice([4]),
     }
     config = rllib_elmur.use_elmur(ppo(TMAZE), **options)
-    results = tune.Tuner(
-        "PPO",
-        param_space=config,
-        run_config=tune.RunConfig(
-            stop={"training_iteration": 1},
-            storage_path=str(tmp_path),
-            verbose=0,
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=True),
-        ),
-    ).fit()
+    results = tuned(config, tmp_path)
     assert not results.errors
     lengths = set()
     for result in results:

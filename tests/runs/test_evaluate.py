@@ -1,6 +1,7 @@
 """An evaluation plays different episodes, as its seed says, with what training has learned."""
 
 import json
+from typing import ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -25,7 +26,7 @@ class Coin(gym.Env):
 
     observation_space = Box(-1.0, 1.0, (1,))
     action_space = Discrete(2)
-    drawn: list[float] = []  # noqa: RUF012
+    drawn: ClassVar[list[float]] = []
 
     def __init__(self, config=None):
         self.sides = (config or {}).get("sides", 2)
@@ -65,7 +66,7 @@ class Integral(gym.Env):
 class WatchedFilter(MeanStdFilter):
     """Notes how many observations it has learned from before each call."""
 
-    counts: list[int] = []  # noqa: RUF012
+    counts: ClassVar[list[int]] = []
 
     def __call__(self, **kwargs):
         [state] = self.get_state().values()
@@ -76,7 +77,7 @@ class WatchedFilter(MeanStdFilter):
 class OwnFilter(ConnectorV2):
     """A filter as users write them: it learns in every call and knows nothing of evaluations."""
 
-    counts: list[int] = []  # noqa: RUF012
+    counts: ClassVar[list[int]] = []
     count = 0
 
     def __call__(self, *, batch, episodes, **kwargs):
