@@ -14,6 +14,8 @@ import rllib_elmur
 from rllib_elmur.envs import TMazeMultiCueEnv
 from rllib_elmur.errors import UserError
 from rllib_elmur.proof.certify import _replay, certify_module
+from rllib_elmur.runs.options import TrainOptions
+from rllib_elmur.runs.train import train
 
 
 def test_a_refuted_policy_is_shown_at_its_mistake(rllib, checkpoint, tmp_path):
@@ -104,6 +106,46 @@ def test_a_share_of_correct_answers_is_told_as_it_is():
         assert replay.success == replay.correct[2:, 1].mean()
         found.add(replay.success)
     assert found == {0.0, 0.5, 1.0}
+
+
+class Deaf(TMazeMultiCueEnv):
+    """A maze that plays no scripts: its episodes are drawn, whatever is asked for."""
+
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=seed)
+
+
+def test_a_mistake_that_the_environment_does_not_show_is_not_confirmed():
+    env = Deaf(cues=2, corridor_length=0)
+    certificate, replay = certify_module(untrained(env), env)
+    assert certificate.verdict == "refuted" and not replay.confirmed
+
+
+def test_a_mistake_that_the_policy_does_not_make_is_not_confirmed():
+    env = TMazeMultiCueEnv(cues=2, corridor_length=0)
+    module, task = untrained(env), env.finite_task()
+    certificate, replay = certify_module(module, env)
+    assert replay.confirmed
+    with torch.no_grad():  # another policy, which answers this question right
+        right = task.correct[certificate.counterexample[-1]].argmax()
+        module.network.pi.bias[right] += 100.0
+    assert not _replay(module, env, task, certificate.counterexample).confirmed
+
+
+def test_a_policy_of_other_spaces_cannot_be_certified():
+    module = untrained(TMazeMultiCueEnv(cues=2, corridor_length=0))
+    with pytest.raises(UserError, match="trained for the observation space"):
+        certify_module(module, gymnasium.make("rllib_elmur/TMazePassive-v0"))
+
+
+def test_a_policy_that_reads_what_connectors_make_cannot_be_certified(tmp_path):
+    file = tmp_path / "previous.yaml"
+    file.write_text(
+        ROUNDED.replace("memory_levels: 2", "memory_levels: 2\n        previous_action: true")
+    )
+    (result,) = train(file, TrainOptions(storage_path=tmp_path, stop={"training_iteration": 1}))
+    with pytest.raises(UserError, match=r"cannot be certified: .* connectors Previous"):
+        rllib_elmur.certify(result.checkpoints[0])
 
 
 def test_a_task_with_too_many_situations_to_list_is_said():
