@@ -59,13 +59,15 @@ class BatchToModule(ConnectorV2):
         note_time_axis(shared_data, [episode.id_ for episode in episodes])
         columns = {name: stack(items) for name, items in columns.items()}
         steps = np.fromiter((episode.t for episode in episodes), np.int64, len(episodes))
-        return self.batch(cast("MemoryModule", rl_module), columns, steps, shared_data)
+        acting = np.array([not episode.is_done for episode in episodes])
+        return self.batch(cast("MemoryModule", rl_module), columns, steps, acting, shared_data)
 
     def batch(
         self,
         module: MemoryModule,
         columns: dict[str, Any],
         steps: np.ndarray,
+        acting: np.ndarray,
         shared_data: dict[str, Any],
     ) -> dict[str, Any]:
         """Makes the module's input.
@@ -74,8 +76,13 @@ class BatchToModule(ConnectorV2):
             module: The module.
             columns: Arrays (B, ...), observations among them.
             steps: Time steps that each episode has taken, (B,).
+            acting: Whether each episode goes on, (B,); the others are reset in the next step.
             shared_data: The runner's data, which hold the live batch.
+
+        Raises:
+            ValueError: If an episode goes on and no action is allowed.
         """
+        module.mask.require_allowed(columns[Columns.OBS], acting)
         columns = {
             name: each_leaf(lambda x: x[:, None], column) for name, column in columns.items()
         }

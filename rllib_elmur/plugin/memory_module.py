@@ -6,6 +6,7 @@ from torch import Tensor
 
 from rllib_elmur.model.fast.live import LiveBatch
 from rllib_elmur.model.network import PolicyNetwork
+from rllib_elmur.plugin.action_mask import ActionMask, NoMask
 
 
 class MemoryModule(Protocol):
@@ -13,6 +14,7 @@ class MemoryModule(Protocol):
 
     network: PolicyNetwork
     model_config: Any
+    mask: NoMask | ActionMask
 
     def get_live_batch(self, batch_size: int) -> LiveBatch:
         """Episodes at their start whose state is advanced in place."""

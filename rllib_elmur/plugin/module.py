@@ -26,6 +26,7 @@ from rllib_elmur.model.fast.live import LiveBatch
 from rllib_elmur.model.network import PolicyNetwork
 from rllib_elmur.model.state import State
 from rllib_elmur.plugin import dense_state, formats
+from rllib_elmur.plugin.action_mask import action_mask
 from rllib_elmur.plugin.columns import LIVE_BATCH, lengths_from, state_column, state_from
 from rllib_elmur.plugin.distributions import action_distribution
 from rllib_elmur.plugin.policy_options import as_mapping, options_of, warn_of_short_sequences
@@ -66,7 +67,10 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI, Targ
         self.model_config = {**options, "max_seq_len": policy.max_seq_len}
         self.action_dist_cls = action_distribution(self.action_space)
         n_action_inputs = self.action_dist_cls.required_input_dim(space=self.action_space)
-        self.network = PolicyNetwork(self.observation_space, n_action_inputs, config)
+        self.mask = action_mask(
+            self.observation_space, self.action_space, policy, self._environment
+        )
+        self.network = PolicyNetwork(self.mask.rest, n_action_inputs, config)
         self.vf = nn.Linear(config.d_model, 1)
 
     @override(RLModule)
@@ -146,7 +150,8 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI, Targ
             )
             outputs[Columns.STATE_OUT] = state_column(state)
         _require_finite(features, batch[Columns.OBS], self._environment)
-        outputs[Columns.ACTION_DIST_INPUTS] = self.network.pi(features)
+        logits = self.network.pi(features)
+        outputs[Columns.ACTION_DIST_INPUTS] = self.mask(logits, batch[Columns.OBS])
         return outputs
 
     @override(RLModule)
@@ -157,8 +162,11 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI, Targ
             reason = dense_state.by_hand(type(self).__name__, self.model_config)
             dense_state.warn(reason, self)
         features, state = self._features(batch)
+        observation = batch[Columns.OBS]
+        if Columns.LOSS_MASK in batch:
+            self.mask.require_allowed(observation, batch[Columns.LOSS_MASK])
         return {
-            Columns.ACTION_DIST_INPUTS: self.network.pi(features),
+            Columns.ACTION_DIST_INPUTS: self.mask(self.network.pi(features), observation),
             Columns.EMBEDDINGS: features,
             Columns.STATE_OUT: state_column(state),
         }
@@ -188,7 +196,8 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI, Targ
             features, _ = target(
                 batch[Columns.OBS], state_from(batch, self.network.elmur), lengths_from(batch)
             )
-            return {TARGET_NETWORK_ACTION_DIST_INPUTS: target.pi(features)}
+            logits = self.mask(target.pi(features), batch[Columns.OBS])
+            return {TARGET_NETWORK_ACTION_DIST_INPUTS: logits}
 
     def _features(self, batch: dict[str, Any]) -> tuple[Tensor, State]:
         features, state = self.network(

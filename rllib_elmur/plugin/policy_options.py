@@ -1,4 +1,4 @@
-"""The options of a policy beside its model: what it reads, and the length of its sequences.
+"""The options of a policy beside its model: its input, its mask, the length of its sequences.
 
 They travel in `model_config`, beside the model's options.
 """
@@ -20,6 +20,9 @@ class PolicyOptions(Options):
 
     previous_action: bool = option(False, "Read the previous action with each observation.")
     previous_reward: bool = option(False, "Read the previous reward with each observation.")
+    action_mask: bool = option(
+        False, "Take no action whose entry in the observation's part `action_mask` is 0."
+    )
     max_seq_len: int = option(64, "Time steps of a training sequence.", low=1)
 
 

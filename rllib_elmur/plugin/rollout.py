@@ -84,7 +84,7 @@ class Rollout:
             Columns.TRUNCATEDS: truncateds,
         }
         self._recorder.add(infos, columns)
-        stepped = self._steps >= 0
+        stepped, done = self._steps >= 0, terminateds | truncateds
         self._n_steps += int(stepped.sum())
         self._lengths += stepped
         self._steps += 1  # -1 becomes 0: the reset observation
@@ -93,12 +93,13 @@ class Rollout:
                 cast("MemoryModule", self._runner.module),
                 {Columns.OBS: observations},
                 self._steps,
+                ~(stepped & done),
                 self._internals.shared_data,
             )
         )
         for i in (~stepped).nonzero()[0]:
             self._begin_episode(i, item(observations, i), infos[i])
-        for i in (stepped & (terminateds | truncateds)).nonzero()[0]:
+        for i in (stepped & done).nonzero()[0]:
             self._end_episode(i)
             if len(self._ended) == self._num_episodes:
                 break

@@ -38,6 +38,7 @@ def use_elmur(
     module_class: type[ELMURTorchRLModule] = ELMURTorchRLModule,
     previous_action: bool = PolicyOptions.previous_action,
     previous_reward: bool = PolicyOptions.previous_reward,
+    action_mask: bool | Search = PolicyOptions.action_mask,
     max_seq_len: int | Search = PolicyOptions.max_seq_len,
     **options: Unpack[Arguments],
 ) -> Config:
@@ -49,15 +50,14 @@ def use_elmur(
     of the config's own stays. A `MultiRLModuleSpec` with ELMUR modules stays, and these modules get
     the options. IMPALA and APPO get an environment in the driver, where RLlib samples while no
     remote env runner lives. The id of another package's environment gets its module in front.
-
     Search spaces of Tune (``tune.choice([5, 10])``) may stand in the place of values.
 
     Args:
-        config: A config of an algorithm that learns a value function on whole sequences (PPO and
-            its kin), on RLlib's new API stack. It is changed in place.
+        config: A config of PPO or its kin, on RLlib's new API stack. It is changed in place.
         module_class: `ELMURTorchRLModule` or a class derived from it.
         previous_action: Whether the policy reads the previous action with each observation.
-        previous_reward: Whether the policy reads the previous reward with each observation.
+        previous_reward: The same for the previous reward.
+        action_mask: Whether the observation's part `action_mask` forbids actions.
         max_seq_len: Time steps of a training sequence.
         **options: Options of `ELMURConfig`, and of `LearnerOptions`, which go to the config's
             `learner_config_dict`.
@@ -71,10 +71,10 @@ def use_elmur(
         ImportError: If there is no Ray, or one that is too old (`plugin.ray_versions`).
     """
     ray_versions.require_ray()
+    check_names(options, [*ELMURConfig.names(), *PolicyOptions.names(), *LearnerOptions.names()])
     given: dict[str, Any] = dict(options)
-    check_names(given, [*ELMURConfig.names(), *PolicyOptions.names(), *LearnerOptions.names()])
     model = {name: given.pop(name) for name in ELMURConfig.names() if name in given}
-    policy = previous_action, previous_reward, max_seq_len
+    policy = previous_action, previous_reward, action_mask, max_seq_len
     model |= dict(zip(PolicyOptions.names(), policy, strict=True))
     _check_values(model)
     _require_supported(config, module_class)

@@ -17,6 +17,7 @@ from rllib_elmur.envs.finite import FiniteTask
 from rllib_elmur.errors import UserError
 from rllib_elmur.model.network import PolicyNetwork
 from rllib_elmur.plugin import checkpoints
+from rllib_elmur.plugin.action_mask import ActionMask
 from rllib_elmur.plugin.columns import LIVE_BATCH
 from rllib_elmur.plugin.environments import env_maker, require_spaces
 from rllib_elmur.plugin.memory_module import MemoryModule
@@ -123,6 +124,10 @@ def require_finite(module: Any, env: gym.Env) -> tuple[PolicyNetwork, FiniteTask
             f"cannot be certified: attention_window={options.attention_window} lets tokens attend "
             "beyond their segment, which the search does not cover. Train with "
             "attention_window=None."
+        )
+    if isinstance(module.mask, ActionMask):
+        raise UserError(
+            "cannot be certified: action_mask=True, and the search takes no mask into account."
         )
     task = finite_task_of(env)
     require_spaces(module, env.observation_space, env.action_space)

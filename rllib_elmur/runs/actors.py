@@ -16,6 +16,7 @@ from ray.rllib.utils.numpy import convert_to_numpy
 from ray.rllib.utils.spaces.space_utils import unbatch
 from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 
+from rllib_elmur.errors import UserError
 from rllib_elmur.plugin.checkpoints import Policy, algorithm_config
 from rllib_elmur.plugin.columns import LIVE_BATCH, each_leaf
 from rllib_elmur.plugin.connectors import to_bounds
@@ -46,7 +47,7 @@ class ModuleActor:
             envs.single_action_space,
             f"{policy.path}: ",
         )
-        self._module = policy.module
+        self._module, self._n = policy.module, envs.num_envs
         self._distribution = policy.module.get_inference_action_dist_cls()
         self._to_bounds = to_bounds(
             policy.module.action_space,
@@ -63,13 +64,21 @@ class ModuleActor:
 
     def begin(self, observations: Any, infos: dict[str, Any]) -> Any:
         """The first actions, after a reset."""
-        return self._act(observations)
+        return self._act(observations, np.ones(self._n, bool))
 
-    def go_on(self, observations: Any, *outcome: Any) -> Any:
+    def go_on(
+        self,
+        observations: Any,
+        rewards: np.ndarray,
+        terminateds: np.ndarray,
+        truncateds: np.ndarray,
+        infos: dict[str, Any],
+    ) -> Any:
         """The next actions, after a step."""
-        return self._act(observations)
+        return self._act(observations, ~(terminateds | truncateds))
 
-    def _act(self, observation: Any) -> Any:
+    def _act(self, observation: Any, acting: np.ndarray) -> Any:
+        _require_allowed(self._module, observation, acting)
         if self._state:  # stateful modules read (batch, time, ...)
             observation = each_leaf(lambda x: x[:, None], observation)
         batch: dict[str, Any] = {Columns.OBS: convert_to_torch_tensor(observation)}
@@ -173,6 +182,8 @@ class ConnectorActor:
     def _act(self, columns: dict[str, Any]) -> Any:
         with torch.inference_mode():
             batch = self._through(self._to_module, {}, **columns)
+            acting = np.array([not episode.is_done for episode in self._episodes])
+            _require_allowed(self._module, batch[Columns.OBS], acting[:, None])
             outputs = self._through(self._to_env, self._module.forward_inference(batch))
         actions = outputs.pop(Columns.ACTIONS)
         self._actions, self._outputs = unbatch(actions), outputs
@@ -191,6 +202,15 @@ class ConnectorActor:
         if self._learned[pipeline]:
             pipeline.set_state(copy.deepcopy(self._learned[pipeline]))
         return batch
+
+
+def _require_allowed(module: Any, observation: Any, acting: np.ndarray) -> None:
+    """Raises a UserError if a policy's action mask forbids every action where it acts."""
+    if isinstance(module, ELMURTorchRLModule):
+        try:
+            module.mask.require_allowed(observation, acting)
+        except ValueError as error:
+            raise UserError(str(error)) from error
 
 
 def _spaces_of(envs: VectorEnv) -> dict[str, Any]:

@@ -5,8 +5,6 @@ import logging
 import re
 from pathlib import Path
 
-import gymnasium as gym
-import numpy as np
 import pytest
 import torch
 from plugin_helpers import (
@@ -37,46 +35,19 @@ from rllib_elmur.plugin.snapshots import SNAPSHOTS
 LEARNERS = {"weight_decay": 0.5, "memory_lr_scale": 0.125}
 
 
-class Masked(rllib_elmur.ELMURTorchRLModule):
-    """A policy that takes no action whose part of the observation's mask is 0."""
+class Bolder(rllib_elmur.ELMURTorchRLModule):
+    """A policy whose preferences count twice."""
 
     def _forward(self, batch, **kwargs):
-        return self._masked(super()._forward(batch, **kwargs), batch)
+        return self._bolder(super()._forward(batch, **kwargs))
 
     def _forward_train(self, batch, **kwargs):
-        return self._masked(super()._forward_train(batch, **kwargs), batch)
+        return self._bolder(super()._forward_train(batch, **kwargs))
 
     @staticmethod
-    def _masked(outputs, batch):
-        forbidden = batch[Columns.OBS]["mask"] == 0
-        logits = outputs[Columns.ACTION_DIST_INPUTS]
-        outputs[Columns.ACTION_DIST_INPUTS] = logits.masked_fill(forbidden, -1e9)
-        return outputs
-
-
-class MaskedEnv(RandomEnv):
-    """Allows one or two of three actions at each step, and raises for another one."""
-
-    def __init__(self, config=None):
-        super().__init__(config)
-        self.seen = gym.spaces.Box(-1, 1, (3,))
-        self.observation_space = gym.spaces.Dict(
-            {"mask": gym.spaces.Box(0, 1, (3,)), "seen": self.seen}
-        )
-
-    def _observation(self):
-        self.mask = np.ones(3, np.float32)
-        self.mask[self.np_random.integers(3)] = 0
-        return {"mask": self.mask, "seen": self.seen.sample()}
-
-    def reset(self, **kwargs):
-        super().reset(**kwargs)
-        return self._observation(), {}
-
-    def step(self, action):
-        assert self.mask[action] == 1
-        _, *rest = super().step(action)
-        return self._observation(), *rest
+    def _bolder(outputs):
+        doubled = 2 * outputs[Columns.ACTION_DIST_INPUTS]
+        return {**outputs, Columns.ACTION_DIST_INPUTS: doubled}
 
 
 @pytest.fixture(autouse=True)
@@ -90,9 +61,9 @@ def warnings_of(caplog):
 
 
 FILE = """
-masked:
+bolder:
   run: PPO
-  env: test_subclass.MaskedEnv
+  env: plugin_helpers.RandomEnv
   config:
     env_config: {{lengths: [5, 12]}}
     num_env_runners: 0
@@ -102,18 +73,18 @@ masked:
     minibatch_size: 32
     learner_config_dict: {learner}
     rl_module_spec:
-      module_class: test_subclass.Masked
+      module_class: test_subclass.Bolder
       model_config: {model}
 """
 
 
 def from_python(tmp_path):
-    config = ppo(MaskedEnv, {"lengths": [5, 12]})
-    return rllib_elmur.use_elmur(config, module_class=Masked, **SMALL, **LEARNERS)
+    config = ppo(RandomEnv, {"lengths": [5, 12]})
+    return rllib_elmur.use_elmur(config, module_class=Bolder, **SMALL, **LEARNERS)
 
 
 def from_yaml(tmp_path):
-    file = tmp_path / "masked.yaml"
+    file = tmp_path / "bolder.yaml"
     file.write_text(FILE.format(learner=LEARNERS, model=json.dumps(SMALL)))
     [experiment] = schema.load(file)
     return experiment.trials[0].config
@@ -131,7 +102,7 @@ def test_a_derived_class_gets_learner_env_runner_options_and_sparse_state(
         before = weights(learner_module(algo))
         algo.train()
     assert warnings_of(caplog) == []
-    assert isinstance(learner_module(algo), Masked)
+    assert isinstance(learner_module(algo), Bolder)
     assert unmoved(before, weights(learner_module(algo))) == []
     [(_, optimizer)] = learner_of(algo).get_optimizers_for_module("default_policy")
     first, memory, _ = optimizer.param_groups
@@ -150,7 +121,7 @@ def test_a_derived_class_gets_learner_env_runner_options_and_sparse_state(
         Path(algo.save_to_path(str(tmp_path / "saved")))
         / "learner_group/learner/rl_module/default_policy"
     )
-    assert isinstance(module, Masked)
+    assert isinstance(module, Bolder)
     algo.stop()
 
 
@@ -179,7 +150,7 @@ def of_two(config):
             ", d_model=16, n_layers=2, n_heads=2, d_ff=16, segment_length=3, memory_slots=2, "
             "attention_window=None, memory_levels=2",
         ),
-        (lambda: by_hand(Masked, MaskedEnv), ", module_class=Masked, d_model=16"),
+        (lambda: by_hand(Bolder), ", module_class=Bolder, d_model=16"),
         (lambda: of_two(ppo(TwoAgents)), ", d_model=16"),
     ],
     ids=["spec", "subclass", "several modules"],
