@@ -9,6 +9,7 @@ from rllib_elmur.errors import UserError
 from rllib_elmur.files.validator import Validator, failures
 from rllib_elmur.plugin.environments import env_maker
 from rllib_elmur.plugin.module import is_elmur
+from rllib_elmur.plugin.review import require_whole_rows
 from rllib_elmur.plugin.rllib_internals import connector_builders
 
 _NEW_STACK = ("enable_rl_module_and_learner", "enable_env_runner_and_connector_v2")
@@ -53,6 +54,7 @@ class ConfigCheck:
         if env is not None and not self._here.failed:
             self._validate()
             if not self._here.failed:
+                self._require_whole_rows(config)
                 self._build_module(config, env)
         if env is not None:
             env.close()
@@ -108,6 +110,14 @@ class ConfigCheck:
         for key, error in failures(self._settings, attempt):
             self._place(key).refused(error)
             return
+
+    def _require_whole_rows(self, config: AlgorithmConfig) -> None:
+        """Notes minibatches that are too small for a training sequence."""
+        error = _failure(lambda: require_whole_rows(config))
+        if error is not None:
+            given = "minibatch_size" in self._settings
+            keys = ("minibatch_size",) if given else ("rl_module_spec", "model_config")
+            self._here.at(*keys, "max_seq_len").refused(error)
 
     def _build_module(self, config: AlgorithmConfig, env: Any) -> None:
         """Builds ELMUR's module for the environment's spaces, which it may not support."""

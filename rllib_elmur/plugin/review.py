@@ -1,11 +1,14 @@
 """What an ELMUR policy in a config goes without, as far as the config alone tells."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 
 from rllib_elmur.config import ELMURConfig
+from rllib_elmur.errors import OptionError
 from rllib_elmur.model.elmur import ELMUR
 from rllib_elmur.plugin import dense_state
 from rllib_elmur.plugin.dense_state import Reason
@@ -43,15 +46,57 @@ def short_sequences_in(config: AlgorithmConfig) -> str | None:
     return short_sequences(max_seq_len, ELMURConfig.part_of(options).segment_length)
 
 
+def require_whole_rows(config: AlgorithmConfig) -> None:
+    """Refuses minibatches that are too small for one training sequence.
+
+    RLlib puts ``int(rows * minibatch_size / steps)`` rows into a minibatch. That is none where the
+    rows of a train batch are longer than a minibatch, and the loss then lacks its columns.
+
+    Raises:
+        OptionError: If a train batch of the config may be of such rows.
+    """
+    max_seq_len = _max_seq_len_of(config)
+    if config.minibatch_size is None or max_seq_len is None:
+        return
+    longest, least = max_seq_len, max_seq_len
+    if config.batch_mode == "truncate_episodes":
+        # With the step of the bootstrap value, which RLlib adds to each fragment.
+        fragment = config.get_rollout_fragment_length() + 1
+        longest = min(max_seq_len, fragment)
+        # Of rows that are all full RLlib's product may be a little less than 1.
+        least = longest + (fragment % longest == 0)
+    if config.minibatch_size < least:
+        raise OptionError(
+            f"minibatch_size={config.minibatch_size} is too small for training sequences of up to "
+            f"{longest} steps (max_seq_len={max_seq_len}): RLlib would make minibatches without "
+            f"any. minibatch_size must be >= {least}, or max_seq_len smaller, which costs "
+            "nothing where episodes are shorter.",
+            *("minibatch_size", "max_seq_len"),
+        )
+
+
+def _max_seq_len_of(config: AlgorithmConfig) -> int | None:
+    """The longest training sequence of a config's modules with memory; None if it has no such."""
+    lengths = [PolicyOptions.part_of(options).max_seq_len for _, options in _elmurs_in(config)]
+    of_rllib = as_mapping(config.model_config)
+    if not lengths and of_rllib.get("use_lstm"):
+        lengths = [of_rllib.get("max_seq_len", DefaultModelConfig.max_seq_len)]
+    return max(lengths, default=None)
+
+
 def _elmur_in(config: AlgorithmConfig) -> tuple[str, dict[str, Any]] | None:
     """The name of a config's first ELMUR class and its options; None if it has none."""
+    return next(_elmurs_in(config), None)
+
+
+def _elmurs_in(config: AlgorithmConfig) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The names of a config's ELMUR classes and their options."""
     spec: Any = config.rl_module_spec
     specs = spec.rl_module_specs.values() if isinstance(spec, MultiRLModuleSpec) else [spec]
     for part in specs:
         if is_elmur(part.module_class):
             options = as_mapping(config.model_config) | as_mapping(part.model_config)
-            return part.module_class.__name__, options
-    return None
+            yield part.module_class.__name__, options
 
 
 def reason_in(config: Any) -> Reason | None:

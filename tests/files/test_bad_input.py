@@ -33,6 +33,7 @@ def line_of(text: str) -> int:
         ("n_layers: 1", "previous_action: 3", ["previous_action=3", "a bool"]),
         ("lr: 1e-4", "learner_config_dict: {weight_decai: 1}", ["Did you mean 'weight_decay'"]),
         ("lr: 1e-4", "learner_config_dict: {weight_decay: -1}", ["weight_decay=-1", ">= 0.0"]),
+        ("minibatch_size: 100", "minibatch_size: 9", ["max_seq_len=10", ">= 10"]),
         ("lr: 1e-4", "learner_config_dict: [weight_decay]", ["must be a mapping"]),
         ("    env_config: {corridor_length: 3", "    env_config: {corridor_length: 0", ["=0"]),
         ("stop: {training_iteration", "stop: {timesteps_total", ["num_env_steps_sampled_lifetime"]),

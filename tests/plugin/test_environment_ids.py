@@ -47,7 +47,7 @@ walk:
     env_config: {{length: 4}}
     num_env_runners: 1
     train_batch_size_per_learner: 100
-    minibatch_size: 50
+    minibatch_size: 100
     num_epochs: 1
     rl_module_spec:
       module_class: rllib_elmur.ELMURTorchRLModule
@@ -60,7 +60,7 @@ import rllib_elmur
 
 config = PPOConfig().environment("elsewhere-Walk-v0", env_config={"length": 4})
 config.env_runners(num_env_runners=1)
-config.training(train_batch_size_per_learner=100, minibatch_size=50, num_epochs=1)
+config.training(train_batch_size_per_learner=100, minibatch_size=100, num_epochs=1)
 result = rllib_elmur.use_elmur(config, n_layers=1).build_algo().train()
 print("episodes of", result["env_runners"]["episode_len_mean"], "steps")
 """

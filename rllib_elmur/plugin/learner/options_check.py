@@ -48,13 +48,15 @@ class OptionsCheck(TorchLearner):
     """Checks the learner's options, and warns of an env runner that stores the state at each step.
 
     Raises:
-        OptionError: If an option in `learner_config_dict` is unknown or out of range.
+        OptionError: If an option in `learner_config_dict` is unknown or out of range, or if
+            minibatches are too small for a training sequence.
     """
 
     @override(TorchLearner)
     def build(self) -> None:
         """Builds the learner."""
         check_learner(type(self), self.config.learner_config_dict)
+        review.require_whole_rows(self.config)
         super().build()
         modules = [module.unwrapped() for _, module in self.module.items()]
         elmurs = [module for module in modules if isinstance(module, ELMURTorchRLModule)]
