@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import tree
 from ray.rllib.core.columns import Columns
+from ray.rllib.utils.spaces.space_utils import batch as stack
 from torch import Tensor
 
 from rllib_elmur.model.elmur import ELMUR
@@ -61,3 +62,16 @@ def each_leaf(function: Callable[..., Any], column: Any, *others: Any) -> Any:
 def items_of(column: Any) -> list[Any]:
     """Returns the items of a column of RLlib's, which is a list or keyed by episode."""
     return column if isinstance(column, list) else [i for items in column.values() for i in items]
+
+
+def stacked(batch: dict[str, Any]) -> dict[str, Any]:
+    """Makes (nested) arrays of the columns that connector pieces of a user's have put in a batch.
+
+    A piece adds items or, by `add_n_batch_items`, whole arrays of them. Infos stay a list.
+    """
+    columns: dict[str, Any] = {name: items_of(column) for name, column in batch.items()}
+    for name, items in columns.items():
+        if name != Columns.INFOS:
+            joined = stack(items, individual_items_already_have_batch_dim="auto")
+            columns[name] = each_leaf(np.asarray, joined)  # no `BatchedNdArray` any more
+    return columns

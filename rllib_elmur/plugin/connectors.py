@@ -29,7 +29,7 @@ from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 from torch import Tensor
 
 from rllib_elmur.model.fast.live import LiveBatch
-from rllib_elmur.plugin.columns import LIVE_BATCH, each_leaf, items_of
+from rllib_elmur.plugin.columns import LIVE_BATCH, each_leaf, stacked
 from rllib_elmur.plugin.memory_module import MemoryModule
 from rllib_elmur.plugin.rllib_internals import episode_ids, note_time_axis
 from rllib_elmur.plugin.snapshots import SNAPSHOTS, Snapshots, pack_rows, snapshot_column
@@ -51,16 +51,18 @@ class BatchToModule(ConnectorV2):
         self, *, rl_module: RLModule, batch: dict[str, Any], episodes: list[Any], **kwargs: Any
     ) -> dict[str, Any]:
         """Builds the module's input of shape (B, T = 1, ...); row i is episode i."""
-        columns = {name: items_of(column) for name, column in batch.items()}
+        columns = stacked(batch)
+        infos = columns.pop(Columns.INFOS, None)
         if Columns.OBS not in columns:
-            columns[Columns.OBS] = [episode.get_observations(-1) for episode in episodes]
+            columns[Columns.OBS] = stack([episode.get_observations(-1) for episode in episodes])
         shared_data = kwargs["shared_data"]
         # Pieces of the user's behind the module find the batch as RLlib's pieces leave it.
         note_time_axis(shared_data, [episode.id_ for episode in episodes])
-        columns = {name: stack(items) for name, items in columns.items()}
         steps = np.fromiter((episode.t for episode in episodes), np.int64, len(episodes))
         acting = np.array([not episode.is_done for episode in episodes])
-        return self.batch(cast("MemoryModule", rl_module), columns, steps, acting, shared_data)
+        module = cast("MemoryModule", rl_module)
+        to_module = self.batch(module, columns, steps, acting, shared_data)
+        return to_module if infos is None else {**to_module, Columns.INFOS: infos}
 
     def batch(
         self,

@@ -15,7 +15,7 @@ from ray.rllib.utils.annotations import override
 from ray.rllib.utils.spaces.space_utils import BatchedNdArray
 from ray.rllib.utils.spaces.space_utils import batch as stack
 
-from rllib_elmur.plugin.columns import items_of
+from rllib_elmur.plugin.columns import each_leaf, stacked
 from rllib_elmur.plugin.memory_module import MemoryModule
 from rllib_elmur.plugin.rllib_internals import connector_builders, note_padding
 from rllib_elmur.plugin.snapshots import SNAPSHOTS, unpack_rows
@@ -47,10 +47,10 @@ class TrainRows(ConnectorV2):
         rows = RowLayout([len(episode) for episode in episodes], module.model_config["max_seq_len"])
         columns = _columns(episodes)
         # What a piece before this one has added stands.
-        columns.update({name: stack(items_of(column)) for name, column in batch.items()})
+        columns.update(_require_each_step(stacked(batch), rows.n_steps))
         columns.setdefault(Columns.LOSS_MASK, np.ones(rows.n_steps, bool))
         infos = columns.pop(Columns.INFOS, None)
-        columns = {name: tree.map_structure(rows.pad, column) for name, column in columns.items()}
+        columns = {name: each_leaf(rows.pad, column) for name, column in columns.items()}
         snapshots, known = _states_of_rows(episodes, rows)
         masked = _mask_rows(columns[Columns.LOSS_MASK], ~known)
         metrics = kwargs.get("metrics")
@@ -68,6 +68,22 @@ def _module_of(rl_module: RLModule) -> MemoryModule:
     if isinstance(rl_module, MultiRLModule):
         rl_module = rl_module[DEFAULT_MODULE_ID].unwrapped()
     return cast("MemoryModule", rl_module)
+
+
+def _require_each_step(columns: dict[str, Any], n_steps: int) -> dict[str, Any]:
+    """Returns the columns of a user's learner connector, each of which must hold every time step.
+
+    Raises:
+        ValueError: If one does not.
+    """
+    for name, column in columns.items():
+        found = len(tree.flatten(column)[0]) if name != Columns.INFOS else len(column)
+        if found != n_steps:
+            raise ValueError(
+                f"A piece of the learner connector put {found} items into the column {name!r}, and "
+                f"the episodes have {n_steps} time steps: it must add one item for each of them."
+            )
+    return columns
 
 
 def _states_of_rows(
