@@ -28,8 +28,8 @@ from ray.rllib.utils.spaces.space_utils import (
 from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 from torch import Tensor
 
-from rllib_elmur.model.fast.live import LiveBatch
 from rllib_elmur.plugin.columns import LIVE_BATCH, each_leaf, stacked
+from rllib_elmur.plugin.live_batches import KeptLiveBatch, live_batch
 from rllib_elmur.plugin.memory_module import MemoryModule
 from rllib_elmur.plugin.rllib_internals import episode_ids, note_time_axis
 from rllib_elmur.plugin.snapshots import SNAPSHOTS, Snapshots, pack_rows, snapshot_column
@@ -46,6 +46,10 @@ class BatchToModule(ConnectorV2):
 
     device: Any = None
 
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self._kept = KeptLiveBatch()
+
     @override(ConnectorV2)
     def __call__(
         self, *, rl_module: RLModule, batch: dict[str, Any], episodes: list[Any], **kwargs: Any
@@ -56,12 +60,15 @@ class BatchToModule(ConnectorV2):
         if Columns.OBS not in columns:
             columns[Columns.OBS] = stack([episode.get_observations(-1) for episode in episodes])
         shared_data = kwargs["shared_data"]
+        ids = tuple(episode.id_ for episode in episodes)
         # Pieces of the user's behind the module find the batch as RLlib's pieces leave it.
-        note_time_axis(shared_data, [episode.id_ for episode in episodes])
+        note_time_axis(shared_data, list(ids))
         steps = np.fromiter((episode.t for episode in episodes), np.int64, len(episodes))
+        self._kept.hand_on(ids, steps, shared_data)
         acting = np.array([not episode.is_done for episode in episodes])
         module = cast("MemoryModule", rl_module)
         to_module = self.batch(module, columns, steps, acting, shared_data)
+        self._kept.keep(ids, shared_data)
         return to_module if infos is None else {**to_module, Columns.INFOS: infos}
 
     def batch(
@@ -89,7 +96,7 @@ class BatchToModule(ConnectorV2):
             name: each_leaf(lambda x: x[:, None], column) for name, column in columns.items()
         }
         to_module = convert_to_torch_tensor(columns, device=self.device)
-        to_module[LIVE_BATCH] = _live_batch(module, steps, shared_data)
+        to_module[LIVE_BATCH] = live_batch(module, steps, shared_data)
         return to_module
 
 
@@ -187,25 +194,6 @@ def _last_step(x: Tensor | np.ndarray) -> np.ndarray:
     """Returns the only time step of (B, T = 1, ...), with numbers narrowed as RLlib does."""
     x = x.numpy(force=True) if isinstance(x, Tensor) else x
     return x[:, 0].astype(_NARROWED.get(x.dtype, x.dtype), copy=False)
-
-
-def _live_batch(module: MemoryModule, steps: np.ndarray, shared_data: dict[str, Any]) -> LiveBatch:
-    """Returns the live batch of the running episodes, after a reset of rows that begin."""
-    live, elmur = shared_data.get(LIVE_BATCH), module.network.elmur
-    if live is None or len(live.clock) != len(steps):
-        live = shared_data[LIVE_BATCH] = module.get_live_batch(len(steps))
-    elif live.elmur is not elmur:  # the runner has made its module anew
-        live = shared_data[LIVE_BATCH] = elmur.live(live.state(range(len(steps))))
-    started = (steps == 0).nonzero()[0]
-    if len(started):
-        live.reset(started)
-    if not np.array_equal(live.clock, steps):
-        raise RuntimeError(
-            f"The episodes stand at time steps {steps.tolist()}, the policy's memory at "
-            f"{live.clock.tolist()}: steps were taken without the policy (random_actions=True?). "
-            "Let it start new episodes (`sample(force_reset=True)`)."
-        )
-    return live
 
 
 def clocks_of(episodes: list[Any]) -> tuple[np.ndarray, np.ndarray]:
