@@ -38,6 +38,7 @@ class CertifyFlags:
 
     env: str | None = option(None, "Another environment than in training.")
     env_config: dict[str, Any] | None = option(None, "Environment options.")
+    task: str | None = option(None, "Function that describes the environment (module:function).")
     max_states: int = option(MAX_STATES, "Give up with more states than this.", low=1)
     out: Path | None = option(None, "Write the certificates (.json).")
 

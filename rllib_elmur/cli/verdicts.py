@@ -13,6 +13,8 @@ from rich.table import Table
 from rllib_elmur.cli import tables
 from rllib_elmur.cli.flags import CertifyFlags
 from rllib_elmur.cli.progress_bar import progress_bar, shown, words
+from rllib_elmur.errors import UserError
+from rllib_elmur.files.class_paths import object_at
 from rllib_elmur.plugin.process import quiet
 from rllib_elmur.proof import certify
 from rllib_elmur.proof.search import Certificate
@@ -28,9 +30,10 @@ def certify_all(paths: Sequence[Path], options: CertifyFlags, console: Console) 
     """
     if options.out is not None:
         tables.check_out(options.out, (".json",))
+    task = None if options.task is None else _described_by(options.task)
     records = []
     for path in paths:
-        certificate, replay = _certify(path, options, console)
+        certificate, replay = _certify(path, options, task, console)
         records.append({"checkpoint": str(path), **_record(certificate, replay)})
         if len(paths) > 1:
             console.print(f"[bold]{path}[/]", soft_wrap=True)
@@ -42,7 +45,7 @@ def certify_all(paths: Sequence[Path], options: CertifyFlags, console: Console) 
 
 
 def _certify(
-    path: Path, options: CertifyFlags, console: Console
+    path: Path, options: CertifyFlags, task: Any, console: Console
 ) -> tuple[Certificate, certify.Replay | None]:
     bar = progress_bar(
         console,
@@ -50,14 +53,22 @@ def _certify(
         "{task.completed:,}, {task.fields[answers]:,} answers",
     )
     with quiet(), bar:
-        task = bar.add_task("", total=options.max_states, answers=0)
+        counted = bar.add_task("", total=options.max_states, answers=0)
         return certify.certify(
             path,
             options.env,
             options.env_config,
             options.max_states,
-            lambda c: bar.update(task, completed=c.states, answers=c.answers),
+            lambda c: bar.update(counted, completed=c.states, answers=c.answers),
+            task,
         )
+
+
+def _described_by(path: str) -> Any:
+    try:
+        return object_at(path)
+    except ValueError as error:
+        raise UserError(f"--task {path}: {error}") from error
 
 
 def _print(

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import gymnasium
 
 from rllib_elmur.envs.endless import TMazeEndlessEnv, TMazeEndlessVectorEnv
+from rllib_elmur.envs.explore import describe
 from rllib_elmur.envs.finite import END, FiniteTask
 from rllib_elmur.envs.multi_cue import TMazeMultiCueEnv, TMazeMultiCueVectorEnv
 from rllib_elmur.envs.passive import TMazePassiveEnv, TMazePassiveVectorEnv
@@ -40,6 +41,7 @@ __all__ = [
     "TMazeMultiCueVectorEnv",
     "TMazePassiveEnv",
     "TMazePassiveVectorEnv",
+    "describe",
     "register_gymnasium_ids",
 ]
 

@@ -54,11 +54,23 @@ def imported(here: Validator, path: Any) -> Any:
     """
     if not isinstance(path, str):
         return path
+    try:
+        return object_at(path)
+    except ValueError as error:
+        here.problem(f"{here.name}={path!r}: {error}")
+        return None
+
+
+def object_at(path: str) -> Any:
+    """The object at an import path such as ``package.module.Class`` or ``package.module:function``.
+
+    Raises:
+        ValueError: If there is none.
+    """
     module_name, _, attribute = path.replace(":", ".").rpartition(".")
     try:
         return getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        here.problem(
-            f"{here.name}={path!r}: {error}. An import path such as package.module.Name is needed."
-        )
-        return None
+        raise ValueError(
+            f"{error}. An import path such as package.module.Name is needed."
+        ) from error

@@ -3,7 +3,7 @@
 import difflib
 import runpy
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from traceback import extract_tb
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rllib_elmur.errors import UserError, nearest
 from rllib_elmur.files import former_keys
+from rllib_elmur.files.class_paths import imported
 from rllib_elmur.files.source import KeyPath, Source, read_yaml
 from rllib_elmur.files.validator import Validator
 
@@ -61,6 +62,9 @@ class ExperimentOptions(BaseModel):
         default_factory=dict,
         description="Results and numbers, nested or as a/b; the first one reached ends a trial.",
     )
+    task: str | None = Field(
+        default=None, description="Function that describes the environment, for `certified`."
+    )
     config: dict[str, Any] = Field(
         default_factory=dict, description="Attributes of the algorithm's config; may hold searches."
     )
@@ -86,13 +90,14 @@ class Experiment:
     trials: list[Trial]
     stop: dict[str, float]
     checkpoints: CheckpointOptions = field(default_factory=CheckpointOptions)
+    task: Callable[[Any], Any] | None = None
 
 
 def load(file: Path, num_samples: int | None = None) -> list[Experiment]:
     """Reads experiments from a YAML file, or one from a Python file.
 
     Args:
-        file: A YAML file, or a Python file that defines `config` and, if wanted, `stop`.
+        file: A YAML file, or a Python file that defines `config`, perhaps `stop` and `task`.
         num_samples: Overrides the file's number of samples.
 
     Raises:
@@ -171,7 +176,8 @@ def _from_yaml(here: Validator, content: Any, num_samples: int | None) -> Experi
         trials += [Trial(label, made)] if made is not None else []
     if entry is None:
         return None
-    return Experiment(here.name, trials, criteria, entry.checkpoint_config)
+    task = imported(here.at("task"), entry.task)
+    return Experiment(here.name, trials, criteria, entry.checkpoint_config, task)
 
 
 def _entry(here: Validator, content: dict[str, Any]) -> ExperimentOptions | None:
@@ -240,4 +246,5 @@ def _from_python(file: Path, num_samples: int) -> Experiment:
         source.note((), message)
     made = build.checked(Validator(source), config.copy())
     source.require_no_problem()
-    return Experiment(file.stem, [Trial("", made.copy()) for _ in range(num_samples)], stop)
+    trials = [Trial("", made.copy()) for _ in range(num_samples)]
+    return Experiment(file.stem, trials, stop, task=names.get("task"))

@@ -2,7 +2,7 @@
 
 import copy
 from math import nan
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -11,7 +11,8 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from rllib_elmur.plugin.environments import env_maker
 from rllib_elmur.plugin.process import one_thread
 from rllib_elmur.plugin.success import SuccessMetric, write_success
-from rllib_elmur.proof.certify import check_config, require_finite
+from rllib_elmur.proof.certify import check_config, require_rounded
+from rllib_elmur.proof.description import Describe, finite_task_of
 from rllib_elmur.proof.search import Certificate, check_all_episodes
 
 
@@ -23,8 +24,14 @@ class CertifyMemory(SuccessMetric):
     took long is followed by iterations without one: none begins while all checks together have
     taken more than a tenth of the time of training, and none goes on beyond 10,000 states.
 
-    A training with the stop criterion `certified` has this callback by itself.
+    A training with the stop criterion `certified` has this callback by itself. An environment
+    without a method `finite_task` is described by `task` of a class derived from this one.
+
+    Attributes:
+        task: A static method, from the environment to its `FiniteTask`; see `certify`.
     """
+
+    task: ClassVar[Describe | None] = None
 
     _SUCCESS, _SHARE, _MAX_STATES = 0.99, 0.1, 10_000
 
@@ -32,6 +39,7 @@ class CertifyMemory(SuccessMetric):
         super().__init__()
         self._seconds = 0.0
         self._env: Any = None
+        self._finite: Any = None
 
     def on_train_result(self, *, algorithm, metrics_logger=None, result, **kwargs) -> None:
         """Checks the policy that the iteration ends with."""
@@ -45,6 +53,7 @@ class CertifyMemory(SuccessMetric):
             return
         if self._env is None:
             self._env = env_maker(algorithm.config.env)(dict(algorithm.config.env_config))
+            self._finite = finite_task_of(self._env, self.task)
         found = self._certify(algorithm)
         values = float(found.verdict == "proven"), found.states, found.gap, found.seconds
         result.update(zip(names, values, strict=True))
@@ -59,24 +68,35 @@ class CertifyMemory(SuccessMetric):
         weights = algorithm.learner_group.get_weights()[DEFAULT_MODULE_ID]
         while True:
             module.set_state(weights)
-            network, task = require_finite(module, self._env)
+            network = require_rounded(module)
             with one_thread():
-                found = check_all_episodes(network, task, self._MAX_STATES)
+                found = check_all_episodes(network, self._finite, self._MAX_STATES)
             self._seconds += found.seconds
             before, weights = weights, algorithm.learner_group.get_weights()[DEFAULT_MODULE_ID]
             if all(np.array_equal(weights[name], value) for name, value in before.items()):
                 return found
 
 
-def report_certified(config: AlgorithmConfig) -> None:
+def report_certified(config: AlgorithmConfig, task: Describe | None = None) -> None:
     """Adds `CertifyMemory` to the config of a training that ends when its policy is certified.
+
+    Args:
+        config: The config.
+        task: What describes the environment, in place of its own method `finite_task`.
 
     Raises:
         UserError: If the policy could not be certified.
     """
-    check_config(config)
     present = config.callbacks_class
-    present = present if isinstance(present, list) else [present]
-    if CertifyMemory not in present:
-        others = [callback for callback in present if callback is not SuccessMetric]
-        config.callbacks([*others, CertifyMemory])
+    present = list(present) if isinstance(present, (list, tuple)) else [present]
+    own = [each for each in present if issubclass(each, CertifyMemory)]
+    if task is None and own:
+        task = own[0].task
+    check_config(config, task)
+    if own and task == own[0].task:
+        return
+    reports = CertifyMemory
+    if task is not None:
+        reports = type("CertifyMemory", (CertifyMemory,), {"task": staticmethod(task)})
+    replaced = (SuccessMetric, *own)
+    config.callbacks([*(each for each in present if each not in replaced), reports])

@@ -24,6 +24,7 @@ from rllib_elmur.plugin.memory_module import MemoryModule
 from rllib_elmur.plugin.module import ELMURTorchRLModule
 from rllib_elmur.plugin.process import one_thread
 from rllib_elmur.proof import MAX_STATES
+from rllib_elmur.proof.description import Describe, finite_task_of
 from rllib_elmur.proof.search import Certificate, check_all_episodes
 
 
@@ -58,21 +59,25 @@ def certify(
     env_config: dict[str, Any] | None = None,
     max_states: int = MAX_STATES,
     on_progress: Callable[[Certificate], Any] | None = None,
+    task: Describe | None = None,
 ) -> tuple[Certificate, Replay | None]:
     """Decides whether a checkpoint's policy acts correctly in every episode, however long.
 
     Args:
         checkpoint: A checkpoint, or a folder of results (its newest one).
-        env: Another environment than in training. It must have a method `finite_task`.
+        env: Another environment than in training.
         env_config: Options laid over those of the training.
         max_states: The search ends undecided with more states than this.
         on_progress: Called now and then with what is known so far.
+        task: A function from the environment to its finite description. If not given: that which
+            the training's `CertifyMemory` had, or the environment's own method `finite_task`.
 
     Returns:
         The certificate and, if the policy is refuted, the counterexample's replay.
 
     Raises:
-        UserError: If the memory is not rounded, or the environment has no finite description.
+        UserError: If the memory is not rounded, if the environment has no finite description, or
+            one that is not true to it.
     """
     policy = checkpoints.load(Path(checkpoint))
     if policy.connectors:
@@ -80,10 +85,12 @@ def certify(
             f"{checkpoint}: cannot be certified: its policy reads what the connectors "
             f"{', '.join(policy.connectors)} make of observations."
         )
+    if task is None and env is None:
+        task = _task_of_training(policy.settings)
     name = env or policy.settings["env"]
     made = env_maker(name)({**({} if env else policy.env_config), **(env_config or {})})
     try:
-        return certify_module(policy.module, made, max_states, on_progress)
+        return certify_module(policy.module, made, max_states, on_progress, task)
     finally:
         made.close()
 
@@ -93,21 +100,24 @@ def certify_module(
     env: gym.Env,
     max_states: int = MAX_STATES,
     on_progress: Callable[[Certificate], Any] | None = None,
+    task: Describe | None = None,
 ) -> tuple[Certificate, Replay | None]:
     """Decides it for a module and an environment that exist already (see `certify`)."""
-    network, task = require_finite(module, env)
+    network = require_rounded(module)
+    finite = finite_task_of(env, task)
+    require_spaces(module, env.observation_space, env.action_space)
     with one_thread():
-        certificate = check_all_episodes(network, task, max_states, on_progress)
+        certificate = check_all_episodes(network, finite, max_states, on_progress)
     if certificate.counterexample is None:
         return certificate, None
-    return certificate, _replay(module, env, task, certificate.counterexample)
+    return certificate, _replay(module, env, finite, certificate.counterexample)
 
 
-def require_finite(module: Any, env: gym.Env) -> tuple[PolicyNetwork, FiniteTask]:
-    """Returns the network of a policy with a rounded memory, and the finite task it acts in.
+def require_rounded(module: Any) -> PolicyNetwork:
+    """Returns the network of a policy with a rounded memory and attention inside a segment.
 
     Raises:
-        UserError: If the memory is not rounded, or the task not finite.
+        UserError: If it is another one.
     """
     if not isinstance(module, ELMURTorchRLModule):
         raise UserError(
@@ -129,35 +139,23 @@ def require_finite(module: Any, env: gym.Env) -> tuple[PolicyNetwork, FiniteTask
         raise UserError(
             "cannot be certified: action_mask=True, and the search takes no mask into account."
         )
-    task = finite_task_of(env)
-    require_spaces(module, env.observation_space, env.action_space)
-    return module.network, task
+    return module.network
 
 
-def finite_task_of(env: gym.Env) -> FiniteTask:
-    """Returns an environment's description of itself as a finite automaton.
-
-    Raises:
-        UserError: If the environment has none, or one that is too large to list.
-    """
-    describe = getattr(env.unwrapped, "finite_task", None)
-    if describe is None:
-        raise UserError(
-            f"{type(env.unwrapped).__name__} has no finite description: it needs a method "
-            "`finite_task` that returns an `rllib_elmur.envs.FiniteTask`."
-        )
-    try:
-        return describe()
-    except ValueError as error:
-        raise UserError(f"{type(env.unwrapped).__name__}: {error}.") from error
-
-
-def check_config(config: AlgorithmConfig) -> None:
+def check_config(config: AlgorithmConfig, task: Describe | None = None) -> None:
     """Raises a UserError if the policy that a config trains could not be certified."""
     env = env_maker(config.env)(dict(config.env_config))
     spec = config.copy(copy_frozen=False).get_rl_module_spec(env=env, inference_only=True)
-    require_finite(spec.build(), env)
+    require_rounded(spec.build())
+    finite_task_of(env, task)
     env.close()
+
+
+def _task_of_training(settings: dict[str, Any]) -> Describe | None:
+    """What described the environment to a training that certified its policy."""
+    callbacks = settings.get("callbacks_class") or []
+    given = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
+    return next((task for task in (getattr(each, "task", None) for each in given) if task), None)
 
 
 def _replay(

@@ -13,7 +13,7 @@ from rllib_elmur.plugin.environments import env_maker
 from rllib_elmur.plugin.module import ELMURTorchRLModule
 from rllib_elmur.plugin.process import one_thread, quiet
 from rllib_elmur.proof import MAX_STATES
-from rllib_elmur.proof.certify import finite_task_of
+from rllib_elmur.proof.description import finite_task_of
 from rllib_elmur.proof.search import Certificate, check_all_episodes
 from rllib_elmur.report import SEGMENTS
 from rllib_elmur.report.retention import Retention, follow

@@ -25,7 +25,7 @@ def override(experiment: Experiment, options: TrainOptions) -> None:
             raise UserError("\n".join(f"--stop: {message}" for _, message in problems))
     if "certified" in experiment.stop:
         for config in configs:
-            report_certified(config)
+            report_certified(config, experiment.task)
     kept = experiment.checkpoints
     if options.checkpoint_freq is not None:
         kept.checkpoint_frequency = options.checkpoint_freq

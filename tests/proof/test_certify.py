@@ -7,12 +7,16 @@ import numpy as np
 import pytest
 import ray
 import torch
+from ray import cloudpickle
 from small_training import ROUNDED, SMALL
 from test_search import scripts
 
 import rllib_elmur
 from rllib_elmur.envs import TMazeMultiCueEnv
 from rllib_elmur.errors import UserError
+from rllib_elmur.files import schema
+from rllib_elmur.plugin.success import SuccessMetric
+from rllib_elmur.proof.callback import CertifyMemory, report_certified
 from rllib_elmur.proof.certify import _replay, certify_module
 from rllib_elmur.runs.options import TrainOptions
 from rllib_elmur.runs.train import train
@@ -170,13 +174,45 @@ def test_a_training_ends_with_its_proof(rllib, tmp_path):
         .replace("rllib_elmur/TMazePassive-v0", "certify_maze.Bandit")
         .replace("env_config: {corridor_length: 3, slack: 2.0}", "env_config: {}")
         .replace("      env_config: {slack: 1.0}\n", "      explore: false\n")
+        .replace("  stop:", "  task: certify_maze.described\n  stop:")
         .replace("lr: 1e-4", "lr: 3e-3")
     )
     (tmp_path / "certify_maze.py").write_text(BANDIT)
     code, output = rllib("train", "file", file, "--storage-path", tmp_path)
     assert code == 0 and "proven for every length" in output
-    code, output = rllib("certify", tmp_path)
-    assert code == 0 and "Proven for every length" in output
+    # It is described as in the training, or as one says.
+    for task in ([], ["--task", "certify_maze:described"]):
+        code, output = rllib("certify", tmp_path, *task)
+        assert code == 0 and "Proven for every length" in output
+    code, output = rllib("certify", tmp_path, "--task", "certify_maze:turned")
+    assert code == 1 and "finite description of Bandit calls actions correct" in output
+    code, output = rllib("certify", tmp_path, "--task", "certify_maze:missing")
+    assert code == 1 and "--task certify_maze:missing" in output
+
+
+def test_a_file_says_what_describes_its_environment(tmp_path):
+    (tmp_path / "told_maze.py").write_text(BANDIT)
+    file = tmp_path / "told.yaml"
+    text = ROUNDED.replace("rllib_elmur/TMazePassive-v0", "told_maze.Bandit").replace(
+        "  stop:", "  task: told_maze.{}\n  stop:"
+    )
+    text = text.replace("      env_config: {slack: 1.0}\n", "      explore: false\n")
+    text = text.replace("env_config: {corridor_length: 3, slack: 2.0}", "env_config: {{}}")
+    text = text.replace("{training_iteration: 2}", "{{training_iteration: 2}}")
+    file.write_text(text.format("described"))
+    (experiment,) = schema.load(file)
+    config = experiment.trials[0].config
+    report_certified(config, experiment.task)
+    (reports,) = [each for each in config.callbacks_class if issubclass(each, CertifyMemory)]
+    assert reports.task is experiment.task
+    assert not [each for each in config.callbacks_class if each is SuccessMetric]
+    # Once more is once; it outlives a process.
+    report_certified(config)
+    assert [each for each in config.callbacks_class if issubclass(each, CertifyMemory)] == [reports]
+    assert cloudpickle.loads(cloudpickle.dumps(reports)).task.__name__ == "described"
+    file.write_text(text.format("missing"))
+    with pytest.raises(UserError, match=r"told.yaml:\d+.*task='told_maze.missing'"):
+        schema.load(file)
 
 
 BANDIT = """
@@ -208,12 +244,19 @@ class Bandit(gym.Env):
         self.side = self.np_random.choice([-1, 1])
         return np.array([self.side], dtype=np.float32)
 
-    def finite_task(self):
-        return FiniteTask(
-            start=np.array([0]),
-            source=np.array([0, 0]),
-            observation=np.array([[-1], [1]], dtype=np.float32),
-            correct=np.array([[True, False], [False, True]]),
-            target=np.array([0, 0]),
-        )
+
+def described(env):
+    assert isinstance(env, Bandit)
+    return FiniteTask(
+        start=np.array([0]),
+        source=np.array([0, 0]),
+        observation=np.array([[-1], [1]], dtype=np.float32),
+        correct=np.array([[True, False], [False, True]]),
+        target=np.array([0, 0]),
+    )
+
+
+def turned(env):
+    task = described(env)
+    return task._replace(correct=~task.correct)
 """

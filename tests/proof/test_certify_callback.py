@@ -9,7 +9,9 @@ from ray.rllib.algorithms.ppo import PPOConfig
 
 import rllib_elmur
 from rllib_elmur.envs import FiniteTask
+from rllib_elmur.proof import callback
 from rllib_elmur.proof.callback import CertifyMemory
+from rllib_elmur.proof.search import check_all_episodes
 
 NAMES = ("certified", "certificate_states", "certificate_gap", "certificate_seconds")
 
@@ -20,20 +22,21 @@ class Anything(gym.Env):
     observation_space = gym.spaces.Box(-1, 1, (1,))
     action_space = gym.spaces.Discrete(2)
     correct = (True, True)
-    on_description = staticmethod(lambda: None)
 
     def __init__(self, config=None):
         pass
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        return np.zeros(1, np.float32), {}
+        return self._look(), {}
 
     def step(self, action):
-        return np.zeros(1, np.float32), 0.0, False, False, {}
+        return self._look(), 0.0, False, False, {}
+
+    def _look(self):
+        return np.array([self.np_random.choice([-1, 1])], np.float32)
 
     def finite_task(self):
-        self.on_description()
         return FiniteTask(
             start=np.array([0]),
             source=np.array([0, 0]),
@@ -53,10 +56,10 @@ def algorithm():
     built.stop()
 
 
-def reported(callback, algorithm, success=1.0, seconds=1e6):
+def reported(reports, algorithm, success=1.0, seconds=1e6):
     sums = {"success_sum": 100 * success, "success_episodes": 100}  # as env runners log them
     result = {"env_runners": sums, "time_total_s": seconds}
-    callback.on_train_result(algorithm=algorithm, result=result)
+    reports.on_train_result(algorithm=algorithm, result=result)
     assert set(NAMES) <= set(result)
     return result
 
@@ -73,10 +76,10 @@ def test_only_a_policy_that_succeeds_is_checked(algorithm):
 
 
 def test_checks_take_a_tenth_of_the_training_and_no_more(algorithm):
-    callback = Impatient()
-    taken = reported(callback, algorithm)["certificate_seconds"]
-    assert isnan(reported(callback, algorithm, seconds=9 * taken)["certified"])
-    assert not isnan(reported(callback, algorithm, seconds=11 * taken)["certified"])
+    reports = Impatient()
+    taken = reported(reports, algorithm)["certificate_seconds"]
+    assert isnan(reported(reports, algorithm, seconds=9 * taken)["certified"])
+    assert not isnan(reported(reports, algorithm, seconds=11 * taken)["certified"])
 
 
 def test_an_undecided_policy_is_not_certified(algorithm):
@@ -95,11 +98,16 @@ def test_what_is_certified_are_the_weights_that_the_learner_is_left_with(algorit
     def answers(first):
         return {"default_policy": {**weights, bias: np.array([first, 0.0], np.float32)}}
 
-    later = [lambda: group.set_weights(answers(-100.0))]
+    later = [answers(-100.0)]
+
+    def check_while_the_learner_goes_on(*arguments):
+        found = check_all_episodes(*arguments)
+        if later:
+            group.set_weights(later.pop())
+        return found
+
     monkeypatch.setattr(Anything, "correct", (True, False))
-    monkeypatch.setattr(
-        Anything, "on_description", staticmethod(lambda: later.pop()() if later else None)
-    )
+    monkeypatch.setattr(callback, "check_all_episodes", check_while_the_learner_goes_on)
     group.set_weights(answers(100.0))
     try:
         assert reported(CertifyMemory(), algorithm)["certified"] == 0.0 and not later
