@@ -1,18 +1,16 @@
 """The experiments of a file: what they are made of, checked before anything starts."""
 
 import difflib
-import runpy
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from traceback import extract_tb
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rllib_elmur.errors import UserError, nearest
-from rllib_elmur.files import former_keys
+from rllib_elmur.files import former_keys, python_file
 from rllib_elmur.files.class_paths import imported
 from rllib_elmur.files.source import KeyPath, Source, read_yaml
 from rllib_elmur.files.validator import Validator
@@ -224,16 +222,7 @@ def _from_python(file: Path, num_samples: int) -> Experiment:
 
     from rllib_elmur.files import build
 
-    if not file.is_file():
-        raise UserError(f"{file}: no such file.")
-    try:
-        names = runpy.run_path(str(file))
-    except Exception as error:
-        lines = [
-            frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == str(file)
-        ]
-        line = f":{lines[-1]}" if lines else ""
-        raise UserError(f"{file}{line}: {type(error).__name__}: {error}") from error
+    names = python_file.run(file)
     config = names.get("config")
     if not isinstance(config, AlgorithmConfig):
         raise UserError(

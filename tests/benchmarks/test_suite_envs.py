@@ -77,7 +77,6 @@ def test_velocities_are_0_and_all_else_is_as_it_was(ours, theirs, hidden):
 
 
 def test_minigrids_memory_shows_three_by_three_cells_one_hot():
-    pytest.importorskip("minigrid")
     env = gym.make("suite_envs:MiniGridMemory-v0", size=7)
     seen, _ = env.reset(seed=0)
     assert env.unwrapped.max_steps == 5 * 7**2 and env.unwrapped.grid.width == 7
