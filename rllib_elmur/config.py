@@ -103,7 +103,7 @@ class ELMURConfig(Options):
 
     d_model: int = option(64, "Width d of tokens and memory embeddings.", low=1)
     n_layers: int = option(1, "Number of layers; each owns a memory.", low=1)
-    n_heads: int = option(4, "Attention heads; divides `d_model`.", low=1)
+    n_heads: int = option(2, "Attention heads; divides `d_model`.", low=1)
     d_ff: int = option(128, "Hidden width of the feed-forward networks.", low=1)
     segment_length: int = option(4, "Tokens L of a segment; a full one is written.", low=1)
     memory_slots: int = option(16, "Memory embeddings M of each layer.", low=1)
@@ -179,6 +179,7 @@ class ModelArguments(TypedDict, total=False):
 # those of this package, are about memories of this form.
 PAPER: ModelArguments = {
     "n_layers": 2,
+    "n_heads": 4,
     "segment_length": 5,
     "memory_slots": 2,
     "attention_window": None,

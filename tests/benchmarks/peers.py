@@ -22,6 +22,7 @@ ENVIRONMENT = "rllib_elmur/TMazePassive-v0"
 ROUNDS = 7
 Row = dict[str, Any]  # of a table of ratios
 OPTIONS = {
+    "n_heads": 4,
     "segment_length": 5,
     "memory_slots": 2,
     "attention_window": None,

@@ -134,9 +134,9 @@ def test_what_is_found_only_in_company_is_named_once(problems):
 
 
 def test_a_default_that_does_not_fit_an_option_is_found_at_the_option(problems):
-    text = SMALL.replace("d_model: 16", "d_model: 18")
+    text = SMALL.replace("d_model: 16", "d_model: 17")
     [(line, sentence)] = problems(text)
-    assert line == line_of(text, "d_model") and "n_heads=4 does not divide d_model=18" in sentence
+    assert line == line_of(text, "d_model") and "n_heads=2 does not divide d_model=17" in sentence
 
 
 ENV = """env_config:
