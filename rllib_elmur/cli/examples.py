@@ -14,10 +14,10 @@ def folder() -> Path:
 
 
 def descriptions() -> dict[str, str]:
-    """Names and one-line descriptions: the first line of each file, a comment."""
+    """Names and one-line descriptions: the first line of each file, a comment or a docstring."""
     return {
-        path.stem: path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
-        for path in sorted(folder().glob("*.yaml"))
+        name: path.read_text(encoding="utf-8").splitlines()[0].strip('# "')
+        for name, path in _paths().items()
     }
 
 
@@ -27,7 +27,12 @@ def path_of(name: str) -> Path:
     Raises:
         UserError: If there is no example of this name.
     """
-    names = [path.stem for path in sorted(folder().glob("*.yaml"))]
-    if name not in names:
-        raise UserError(f"no example {name!r}.{nearest(name, names)} Examples: {', '.join(names)}.")
-    return folder() / f"{name}.yaml"
+    paths = _paths()
+    if name not in paths:
+        raise UserError(f"no example {name!r}.{nearest(name, paths)} Examples: {', '.join(paths)}.")
+    return paths[name]
+
+
+def _paths() -> dict[str, Path]:
+    files = sorted(path for path in folder().iterdir() if path.suffix in (".yaml", ".py"))
+    return {path.stem: path for path in files}
