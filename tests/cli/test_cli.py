@@ -20,7 +20,7 @@ PROMISED = {
         *("--env", "--env-config", "--sweep", "--episodes", "--steps", "--seed", "--render"),
         "--out",
     },
-    "certify": {"--env", "--env-config", "--max-states", "--out"},
+    "certify": {"--env", "--env-config", "--max-states", "--out", "--task"},
     "report": {"--segments", "--out"},
     "example list": set(),
     "example get": {"--out"},
