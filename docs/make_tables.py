@@ -254,6 +254,10 @@ def _costs() -> Iterable[Iterable[str]]:
             "LSTM",
         ),
         "training end to end, one layer": ("training, n=1", "LSTM"),
+        "at the defaults: sampling, env steps/s over the LSTM's": ("defaults: sampling", "LSTM"),
+        "at the defaults: bytes per env step over the MLP's": ("defaults: bytes", "MLP"),
+        "at the defaults: seconds of PPO's update over the LSTM's": ("defaults: update", "LSTM"),
+        "at the defaults: training end to end over the LSTM's": ("defaults: training", "LSTM"),
     }
     for label, (begin, peer) in lines.items():
         yield label, *(_ratios(name, begin, peer) for name in ("speed", "speed-other-machine"))

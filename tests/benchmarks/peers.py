@@ -15,6 +15,7 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 
 import rllib_elmur
+from rllib_elmur import ELMURConfig
 
 torch.set_num_threads(1)
 
@@ -28,6 +29,7 @@ OPTIONS = {
     "attention_window": None,
     "memory_levels": 2,
 }
+DEFAULTS = {**vars(ELMURConfig()), "max_seq_len": 64}
 LONG = {"d_model": 128, "d_ff": 256, "segment_length": 16, "memory_slots": 4, "max_seq_len": 64}
 
 

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 import ray
-from peers import LONG, ROUNDS, Row, alternate, ppo, row
+from peers import DEFAULTS, LONG, ROUNDS, Row, alternate, ppo, row
 from ray import cloudpickle
 from results import add_save, save
 from rich.console import Console
@@ -25,9 +25,10 @@ from speed_of_module import episode, growth, step
 def sampling() -> Iterator[Row]:
     """Env steps a second of an env runner, and bytes per env step on the way to the learner."""
     for n_envs in (16, 64):
+        configs = {peer: ppo(peer, n_envs) for peer in ("ELMUR", "LSTM", "MLP")}
+        configs["defaults"] = ppo("ELMUR", n_envs, **DEFAULTS)
         runners = {}
-        for peer in ("ELMUR", "LSTM", "MLP"):
-            config = ppo(peer, n_envs)
+        for peer, config in configs.items():
             runner = config.env_runner_cls or _default_runner()
             runners[peer] = runner(config=config, worker_index=0, num_workers=0)
         n_steps = 128 * n_envs
@@ -36,6 +37,8 @@ def sampling() -> Iterator[Row]:
         rates = {peer: n_steps / value for peer, value in seconds.items()}
         for peer in ("LSTM", "MLP"):
             yield row(f"sampling, {n_envs} envs", peer, rates, "env steps/s")
+            ours = {**rates, "ELMUR": rates["defaults"]}
+            yield row(f"defaults: sampling, {n_envs} envs", peer, ours, "env steps/s")
         # As PPO samples: 4,000 steps an iteration.
         for runner in runners.values():
             runner.sample(num_timesteps=4000)
@@ -45,11 +48,20 @@ def sampling() -> Iterator[Row]:
         }
         for peer in ("MLP", "LSTM"):
             yield row(f"bytes to the learner, {n_envs} envs", peer, sizes, "bytes/env step")
+            ours = {**sizes, "ELMUR": sizes["defaults"]}
+            yield row(
+                f"defaults: bytes to the learner, {n_envs} envs", peer, ours, "bytes/env step"
+            )
 
 
 def update() -> Iterator[Row]:
     """PPO's update of one train batch of 4,000 env steps, connectors and all."""
-    cases = {"n=2": {}, "n=1": {"n_layers": 1}, "d=128, L=16, M=4, T=64": LONG}
+    cases = {
+        "update, n=2": {},
+        "update, n=1": {"n_layers": 1},
+        "update, d=128, L=16, M=4, T=64": LONG,
+        "defaults: update": DEFAULTS,
+    }
     for name, options in cases.items():
         algorithms = {peer: ppo(peer, **options).build_algo() for peer in ("ELMUR", "LSTM")}
         tasks = {}
@@ -58,7 +70,7 @@ def update() -> Iterator[Row]:
             tasks[peer] = partial(_update, algorithm.learner_group, cloudpickle.dumps(episodes))
         seconds = alternate(tasks, 5)
         times = {peer: value / 4000 * 1e6 for peer, value in seconds.items()}
-        yield row(f"update, {name}", "LSTM", times, "us/env step")
+        yield row(name, "LSTM", times, "us/env step")
         _stop(algorithms)
 
 
@@ -73,13 +85,19 @@ def training() -> Iterator[Row]:
         algorithms = {
             "ELMUR": ppo("ELMUR", n_envs).build_algo(),
             "ELMUR, n=1": ppo("ELMUR", n_envs, n_layers=1).build_algo(),
+            "ELMUR, defaults": ppo("ELMUR", n_envs, **DEFAULTS).build_algo(),
             "LSTM": ppo("LSTM", n_envs).build_algo(),
         }
         seconds = alternate({peer: a.train for peer, a in algorithms.items()}, ROUNDS)
         rates = {peer: 4000 / value for peer, value in seconds.items()}
-        for peer, n_layers in (("ELMUR", 2), ("ELMUR, n=1", 1)):
+        sizes = {
+            "ELMUR": "training, n=2",
+            "ELMUR, n=1": "training, n=1",
+            "ELMUR, defaults": "defaults: training",
+        }
+        for peer, name in sizes.items():
             pair = {"ELMUR": rates[peer], "LSTM": rates["LSTM"]}
-            yield row(f"training, n={n_layers}, {n_envs} envs", "LSTM", pair, "env steps/s")
+            yield row(f"{name}, {n_envs} envs", "LSTM", pair, "env steps/s")
         _stop(algorithms)
 
 
