@@ -260,7 +260,9 @@ def _costs() -> Iterable[Iterable[str]]:
         "at the defaults: training end to end over the LSTM's": ("defaults: training", "LSTM"),
     }
     for label, (begin, peer) in lines.items():
-        yield label, *(_ratios(name, begin, peer) for name in ("speed", "speed-other-machine"))
+        ratios = [_ratios(name, begin, peer) for name in ("speed", "speed-other-machine")]
+        if any(ratios):
+            yield label, *ratios
     label = "training end to end over sb3-contrib's RecurrentPPO, one layer, 16 environments"
     yield label, "", _ratios("speed-sb3", "training", "RecurrentPPO")
 

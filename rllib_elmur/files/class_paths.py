@@ -2,11 +2,12 @@
 
 import importlib
 import re
+from collections.abc import Callable
 from typing import Any
 
 from rllib_elmur.files.validator import Validator
 
-_TAKES_OBJECT = re.compile(r"^env$|^callbacks|_(class|cls|fn|function|connector)$")
+_TAKES_OBJECT = re.compile(r"^env$|^callbacks|_(class|cls|fn|function)$")
 
 
 def with_objects(here: Validator, content: dict[str, Any]) -> dict[str, Any]:
@@ -17,6 +18,8 @@ def with_objects(here: Validator, content: dict[str, Any]) -> dict[str, Any]:
             made[key] = with_objects(here.at(key), value)
         elif key == "gym_env_vectorize_mode" and isinstance(value, str):
             made[key] = _vectorize_mode(here.at(key), value)
+        elif key.endswith("_connector"):
+            made[key] = _connector(_objects(here.at(key), value))
         elif _TAKES_OBJECT.search(key) and (key != "env" or _is_class_path(value)):
             made[key] = _objects(here.at(key), value)
         else:
@@ -30,6 +33,19 @@ def _objects(here: Validator, paths: Any) -> Any:
         return imported(here, paths)
     objects = [imported(here, path) for path in paths]
     return None if None in objects else objects
+
+
+def _connector(pieces: Any) -> Callable[..., list[Any]] | None:
+    """What RLlib calls for connector pieces: one of each class, what each function returns."""
+    if pieces is None:
+        return None
+    pieces = pieces if isinstance(pieces, list) else [pieces]
+
+    def build(*spaces: Any) -> list[Any]:
+        made = [piece() if isinstance(piece, type) else piece(*spaces) for piece in pieces]
+        return [one for some in made for one in (some if isinstance(some, list) else [some])]
+
+    return build
 
 
 def _vectorize_mode(here: Validator, value: str) -> Any:

@@ -1,5 +1,7 @@
 """Keys of files for RLlib's former API stack, and what does their work today."""
 
+_FILTER = "ray.rllib.connectors.env_to_module.MeanStdFilter"
+
 #: Keys of a `config` mapping.
 CONFIG_KEYS = {
     "num_workers": "num_env_runners",
@@ -36,7 +38,7 @@ CONFIG_KEYS = {
     "create_env_on_driver": "create_env_on_local_worker",
     "ignore_worker_failures": "ignore_env_runner_failures",
     "recreate_failed_workers": "restart_failed_env_runners",
-    "observation_filter": "env_to_module_connector with RLlib's MeanStdFilter",
+    "observation_filter": f"env_to_module_connector: {_FILTER}",
     "remote_worker_envs": "gym_env_vectorize_mode: async",
     "horizon": "a time limit in the environment (gymnasium's TimeLimit)",
     "soft_horizon": "a time limit in the environment (gymnasium's TimeLimit)",
