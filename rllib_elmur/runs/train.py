@@ -12,7 +12,7 @@ from rllib_elmur.errors import UserError
 from rllib_elmur.files import schema
 from rllib_elmur.plugin.process import quiet
 from rllib_elmur.plugin.ray_files import holds_experiment, number_of
-from rllib_elmur.plugin.review import short_sequences_in, what_is_off
+from rllib_elmur.plugin.review import missing_kl_loss_in, short_sequences_in, what_is_off
 from rllib_elmur.plugin.rllib_internals import stored_run_config
 from rllib_elmur.runs import cluster
 from rllib_elmur.runs.options import TrainOptions
@@ -96,7 +96,11 @@ def _run(
         tuner = _begun(experiment, folder, progress, options.verbose)
     listener.on_begin(experiment.name, _summary(experiment), folder)
     configs = [trial.config for trial in experiment.trials]
-    notes = [what_is_off(configs[0]), *map(short_sequences_in, configs)]
+    notes = [
+        what_is_off(configs[0]),
+        *map(short_sequences_in, configs),
+        *map(missing_kl_loss_in, configs),
+    ]
     for note in dict.fromkeys(filter(None, notes)):
         listener.on_note(note)
     return _fit(tuner, experiment, folder, progress)

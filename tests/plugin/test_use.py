@@ -100,7 +100,11 @@ def test_the_old_api_stack_is_refused(flags: tuple[bool, bool]) -> None:
 
 
 def test_options_take_the_place_of_a_former_modules() -> None:
-    config = ppo(TMAZE).rl_module(model_config=DefaultModelConfig(use_lstm=True, max_seq_len=12))
+    config = (
+        ppo(TMAZE)
+        .training(minibatch_size=64)
+        .rl_module(model_config=DefaultModelConfig(use_lstm=True, max_seq_len=12))
+    )
     options = {key: value for key, value in SMALL.items() if key != "max_seq_len"}
     algo = rllib_elmur.use_elmur(config, **options).build_algo()
     default = PolicyOptions().max_seq_len

@@ -79,6 +79,15 @@ def test_short_training_sequences_are_told_once_and_nothing_of_a_state_that_is_s
     assert not [line for line in lines if "bytes per env step" in line]
 
 
+def test_a_training_without_the_kl_loss_is_told_once_what_was_measured(rllib, tmp_path):
+    file = tmp_path / "small.yaml"
+    file.write_text(SMALL.replace("lr: 1e-4", "lr: 1e-4\n    use_kl_loss: false"))
+    [note] = [line for line in printed(rllib, file) if "use_kl_loss=False" in line]
+    assert "0.997 to 0.59" in note and "use_kl_loss=True" in note
+    file.write_text(SMALL)
+    assert not [line for line in printed(rllib, file) if "use_kl_loss" in line]
+
+
 def test_what_this_package_logs_is_heard_where_ray_is_quiet(caplog):
     def log():
         for name in ("rllib_elmur", "ray.rllib"):

@@ -12,6 +12,7 @@ from rllib_elmur.errors import OptionError
 from rllib_elmur.plugin import dense_state, review
 from rllib_elmur.plugin.learner.options import LearnerOptions
 from rllib_elmur.plugin.module import ELMURTorchRLModule
+from rllib_elmur.plugin.say_once import say_once
 from rllib_elmur.plugin.search_spaces import is_search_space
 
 _ALGORITHMS = {"advantage_std_floor": "PPO"}
@@ -45,7 +46,9 @@ def check_learner(learner_class: type[Learner], given: Mapping[str, Any]) -> Non
 
 
 class OptionsCheck(TorchLearner):
-    """Checks the learner's options, and warns of an env runner that stores the state at each step.
+    """Checks the learner's options, and warns of what a training goes without.
+
+    That is the KL loss, or a state that does not have to be stored at each step.
 
     Raises:
         OptionError: If an option in `learner_config_dict` is unknown or out of range, or if
@@ -62,6 +65,9 @@ class OptionsCheck(TorchLearner):
         elmurs = [module for module in modules if isinstance(module, ELMURTorchRLModule)]
         for module in elmurs:
             module.is_attached = True
+        missing = review.missing_kl_loss_in(self.config)
+        if missing is not None:
+            say_once(missing)
         reason = review.reason_in(self.config)
         # What it says of the learner connector, the env runner says.
         if elmurs and reason is not None and reason is not dense_state.LEARNER_CONNECTOR:
