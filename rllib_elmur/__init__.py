@@ -12,6 +12,7 @@ from rllib_elmur.envs import register_gymnasium_ids
 from rllib_elmur.plugin.ray_versions import require_ray
 
 if TYPE_CHECKING:
+    from rllib_elmur.acting.load import load_policy as load_policy
     from rllib_elmur.config import PAPER as PAPER
     from rllib_elmur.config import ELMURConfig as ELMURConfig
     from rllib_elmur.model.elmur import ELMUR as ELMUR
@@ -30,6 +31,7 @@ _PUBLIC = {
     "ELMUR": "rllib_elmur.model.elmur",
     "ELMURTorchRLModule": "rllib_elmur.plugin.module",
     "use_elmur": "rllib_elmur.plugin.use",
+    "load_policy": "rllib_elmur.acting.load",
     "certify": "rllib_elmur.proof.certify",
     "CertifyMemory": "rllib_elmur.proof.callback",
 }

@@ -8,27 +8,32 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_elmur.errors import UserError
-from rllib_elmur.plugin import formats, ray_files
-from rllib_elmur.plugin.connectors import BatchToModule
-from rllib_elmur.plugin.default_pieces import TO_MODULE
+from rllib_elmur.plugin import default_pieces, formats, ray_files
 from rllib_elmur.plugin.module import is_elmur
 
 
 @dataclass
-class Policy:
+class Checkpoint:
     """A trained policy and how it was trained.
 
     Attributes:
         path: The checkpoint.
         settings: The algorithm's config as a mapping.
+        module_id: The id of the policy's module.
         module: The RLModule with its weights.
-        connectors: Names of the pieces between environment and module that are not RLlib's own.
+        connectors: Names of the pieces between environment and module, and back, that are not
+            RLlib's own.
+        observation_space: What goes into these pieces; of several agents, a Dict by agent.
+        action_space: Of the environment, likewise.
     """
 
     path: Path
     settings: dict[str, Any]
+    module_id: str
     module: RLModule
     connectors: list[str]
+    observation_space: Any
+    action_space: Any
 
     @property
     def env_config(self) -> dict[str, Any]:
@@ -56,35 +61,45 @@ def find(path: Path) -> Path:
     )
 
 
-def load(checkpoint: Path) -> Policy:
+def load(checkpoint: Path, module_id: str | None = None) -> Checkpoint:
     """Loads the policy of an algorithm's checkpoint (see `find`).
 
+    Args:
+        checkpoint: The checkpoint, or a folder of results.
+        module_id: The id of the policy's module in a training of several agents; None: that of one.
+
     Raises:
-        UserError: If there is no checkpoint, if it has another format, or if its module cannot be
-            built.
+        UserError: If there is no checkpoint, if it has another format or no such module, or if the
+            module cannot be built.
     """
     path = find(checkpoint)
     modules = ray_files.modules_of(path)
-    if DEFAULT_MODULE_ID not in modules:
+    wanted = DEFAULT_MODULE_ID if module_id is None else module_id
+    if wanted not in modules:
+        missing = "" if module_id is None else f"no module {module_id!r}, but "
         raise UserError(
-            f"{checkpoint}: holds the modules {', '.join(modules)} of a multi-agent training; "
-            "evaluation of these is not supported."
+            f"{checkpoint}: holds {missing}the modules {', '.join(modules)} of a multi-agent "
+            "training: name one of these (`module_id`)."
         )
     try:
         require_format(path)
         settings = _settings(path)
-        module = RLModule.from_checkpoint(str(modules[DEFAULT_MODULE_ID]))
-        to_module, _ = ray_files.pipelines_of(path)
-        keywords = ray_files.constructed(to_module).keywords
+        module: Any = RLModule.from_checkpoint(str(modules[wanted]))
+        pipelines = [ray_files.constructed(folder) for folder in ray_files.pipelines_of(path)]
     except UserError:
         raise
     except Exception as error:
         raise UserError(
             f"{checkpoint}: its module cannot be restored: {type(error).__name__}: {error}"
         ) from error
-    pieces = [piece[0] for piece in keywords.get("connectors", ())]
-    module.eval()  # ty: ignore[missing-attribute]
-    return Policy(path, settings, module, [p.__name__ for p in pieces if _changes_input(p)])
+    module.eval()
+    pieces = [piece[0] for made in pipelines for piece in made.keywords.get("connectors", ())]
+    others = [piece.__name__ for piece in pieces if not default_pieces.is_default(piece)]
+    spaces = [
+        getattr(module, f"{kind}_space") if space is None else space
+        for kind, space in zip(("observation", "action"), pipelines[0].arguments, strict=True)
+    ]
+    return Checkpoint(path, settings, wanted, module, others, *spaces)
 
 
 def require_format(checkpoint: Path) -> None:
@@ -98,15 +113,10 @@ def require_format(checkpoint: Path) -> None:
             raise UserError(str(error)) from error
 
 
-def _changes_input(piece: type) -> bool:
-    """Whether a piece does more than carry observations and the recurrent state to the module."""
-    return piece not in (*TO_MODULE, BatchToModule)
-
-
-def algorithm_config(policy: Policy) -> Any:
+def algorithm_config(checkpoint: Checkpoint) -> Any:
     """The AlgorithmConfig that the checkpoint was made with."""
-    algorithm: Any = ray_files.constructed(policy.path).of_class
-    return algorithm.get_default_config().update_from_dict(policy.settings)
+    algorithm: Any = ray_files.constructed(checkpoint.path).of_class
+    return algorithm.get_default_config().update_from_dict(checkpoint.settings)
 
 
 def _settings(checkpoint: Path) -> dict[str, Any]:

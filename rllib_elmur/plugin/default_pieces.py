@@ -6,6 +6,7 @@ from ray.rllib.connectors.common import (
     AddObservationsFromEpisodesToBatch,
     AddStatesFromEpisodesToBatch,
     AddTimeDimToBatchAndZeroPad,
+    AgentToModuleMapping,
     BatchIndividualItems,
     NumpyToTensor,
     TensorToNumpy,
@@ -13,10 +14,13 @@ from ray.rllib.connectors.common import (
 from ray.rllib.connectors.module_to_env import (
     GetActions,
     ListifyDataForVectorEnv,
+    ModuleToAgentUnmapping,
     NormalizeAndClipActions,
     RemoveSingleTsTimeRankFromBatch,
     UnBatchToIndividualItems,
 )
+
+from rllib_elmur.plugin.connectors import AddSnapshots, BatchToEnv, BatchToModule
 
 # Behind the user's own pieces, before the module.
 TO_MODULE = [
@@ -35,6 +39,14 @@ FROM_MODULE = [
 ]
 # Behind the user's own pieces, before the environment.
 TO_ENV = [NormalizeAndClipActions, ListifyDataForVectorEnv]
+# Between these in a training of several agents, and what this package puts in their place.
+_AGENTS = [AgentToModuleMapping, ModuleToAgentUnmapping]
+_OURS = [BatchToModule, BatchToEnv, AddSnapshots]
+
+
+def is_default(piece: type) -> bool:
+    """Whether a piece does no more than carry observations, states and actions."""
+    return piece in (*TO_MODULE, *FROM_MODULE, *TO_ENV, *_AGENTS, *_OURS)
 
 
 def user_pieces_to_module(pieces: list[Any]) -> list[Any] | None:

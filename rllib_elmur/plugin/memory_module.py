@@ -4,9 +4,9 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from rllib_elmur.model.action_mask import ActionMask, NoMask
 from rllib_elmur.model.fast.live import LiveBatch
 from rllib_elmur.model.network import PolicyNetwork
-from rllib_elmur.plugin.action_mask import ActionMask, NoMask
 
 
 class MemoryModule(Protocol):

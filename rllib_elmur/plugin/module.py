@@ -2,11 +2,9 @@
 
 import dataclasses
 import inspect
-import math
 from typing import Any
 
 import torch
-import tree
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.learner.utils import make_target_network
 from ray.rllib.core.rl_module.apis import (
@@ -23,6 +21,7 @@ from ray.rllib.utils.typing import StateDict
 from torch import Tensor, nn
 
 from rllib_elmur.model.fast.live import LiveBatch
+from rllib_elmur.model.finite import require_finite
 from rllib_elmur.model.network import PolicyNetwork
 from rllib_elmur.model.state import State
 from rllib_elmur.plugin import dense_state, formats
@@ -149,7 +148,7 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI, Targ
                 batch[Columns.OBS], state_from(batch, self.network.elmur)
             )
             outputs[Columns.STATE_OUT] = state_column(state)
-        _require_finite(features, batch[Columns.OBS], self._environment)
+        require_finite(features, batch[Columns.OBS], self._environment)
         logits = self.network.pi(features)
         outputs[Columns.ACTION_DIST_INPUTS] = self.mask(logits, batch[Columns.OBS])
         return outputs
@@ -204,7 +203,7 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI, Targ
             batch[Columns.OBS], state_from(batch, self.network.elmur), lengths_from(batch)
         )
         # Not left to the loss: RLlib would go on with gradients of zero.
-        _require_finite(features, batch[Columns.OBS], self._environment)
+        require_finite(features, batch[Columns.OBS], self._environment)
         return features, state
 
 
@@ -222,21 +221,3 @@ def _require_supported(model_config: dict[str, Any]) -> None:
                 "ELMUR, which has no Q-network. Use an algorithm with a value function on "
                 "sequences, such as PPO."
             )
-
-
-def _require_finite(features: Tensor, observation: Any, environment: str) -> None:
-    """Raises a ValueError that says which part of an observation is not finite."""
-    if math.isfinite(features.sum().item()):  # one that is not finite makes the sum so
-        return
-    for path, value in tree.flatten_with_path(observation):
-        bad = ~torch.isfinite(value.float()) if isinstance(value, Tensor) else torch.tensor(False)
-        if bad.any():
-            where = "".join(f"[{key!r}]" for key in path)
-            row = int(bad.flatten(1).any(1).nonzero()[0])
-            raise ValueError(
-                f"observation{where} contains {value[row][bad[row]][0].item()} (row {row} of the "
-                f"batch): {environment} returned it. Observations must be finite."
-            )
-    raise ValueError(
-        "The policy's features are not finite though the observation is: its weights diverged."
-    )

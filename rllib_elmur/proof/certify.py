@@ -15,9 +15,9 @@ from ray.rllib.core.columns import Columns
 
 from rllib_elmur.envs.finite import FiniteTask
 from rllib_elmur.errors import UserError
+from rllib_elmur.model.action_mask import ActionMask
 from rllib_elmur.model.network import PolicyNetwork
 from rllib_elmur.plugin import checkpoints
-from rllib_elmur.plugin.action_mask import ActionMask
 from rllib_elmur.plugin.columns import LIVE_BATCH
 from rllib_elmur.plugin.environments import env_maker, require_spaces
 from rllib_elmur.plugin.memory_module import MemoryModule

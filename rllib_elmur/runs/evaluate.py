@@ -12,8 +12,11 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import VectorEnv
 
+from rllib_elmur.acting.checkpoint import policy_of
+from rllib_elmur.acting.policy import Policy
 from rllib_elmur.errors import UserError
 from rllib_elmur.plugin import checkpoints
+from rllib_elmur.plugin.environments import require_spaces
 from rllib_elmur.plugin.process import one_thread, quiet
 from rllib_elmur.runs.options import EPISODES, EvaluateOptions
 from rllib_elmur.runs.play import EpisodeResults, make_vector_env, play
@@ -91,10 +94,12 @@ def evaluate(
     rows = []
     with quiet(), one_thread():
         for path, name in zip(paths, _short_names(paths), strict=True):
-            policy = checkpoints.load(path)
-            base = {} if options.env else policy.env_config
+            checkpoint = checkpoints.load(path)
+            policy = policy_of(checkpoint)
+            base = {} if options.env else checkpoint.env_config
             for swept, given in _combinations(options):
-                evaluation = _Evaluation(policy, {**base, **given}, swept, options, on_step)
+                env = options.env or checkpoint.settings["env"], {**base, **given}
+                evaluation = _Evaluation(policy, *env, swept, options, on_step)
                 rows.append(evaluation.row(name))
     return rows
 
@@ -114,19 +119,19 @@ class _Evaluation:
 
     def __init__(
         self,
-        policy: checkpoints.Policy,
+        policy: Policy,
+        env: Any,
         env_config: dict[str, Any],
         swept: dict[str, Any],
         options: EvaluateOptions,
         on_step: OnStep | None,
     ):
-        self._policy, self._swept = policy, swept
+        self._policy, self._env, self._swept = policy, env, swept
         self._steps, self._render, self._on_step = options.steps, options.render, on_step
-        self._env = options.env or policy.settings["env"]
         self._goal = options.episodes or (None if options.steps else EPISODES)
         self._seed = _FIRST_SEED + options.seed * _SEEDS_APART
         if options.render:
-            env_config = {**env_config, "render_mode": _render_mode(self._env, env_config)}
+            env_config = {**env_config, "render_mode": _render_mode(env, env_config)}
         self._env_config = env_config
 
     def row(self, name: str) -> Row:
@@ -135,6 +140,8 @@ class _Evaluation:
         envs = make_vector_env(self._env, self._env_config, 1 if self._render else side_by_side)
         start = time.perf_counter()
         try:
+            spaces = envs.single_observation_space, envs.single_action_space
+            require_spaces(self._policy, *spaces, f"{name}: ")
             played = self._play(envs)
         except gymnasium.error.Error as error:
             raise UserError(f"env={self._env!r}: {error}") from error

@@ -8,10 +8,9 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import SyncVectorEnv, VectorEnv
 
+from rllib_elmur.acting.policy import Policy
 from rllib_elmur.errors import UserError
-from rllib_elmur.plugin.checkpoints import Policy
 from rllib_elmur.plugin.environments import env_maker
-from rllib_elmur.runs.actors import actor_of
 
 
 @dataclass
@@ -63,20 +62,28 @@ def play(
             than long ones.
         seed: Environment i is reset with the seed `seed` + i.
         on_step: Called with the number of steps and a mask of the episodes still running.
+
+    Raises:
+        UserError: If the policy cannot act on what an environment returned.
     """
     num = envs.num_envs
     running = np.ones(num, dtype=bool)
     returns, lengths = np.zeros(num), np.zeros(num, dtype=np.int64)
     success: np.ndarray | None = None
-    actor = actor_of(policy, envs)
-    actions, step = actor.begin(*envs.reset(seed=seed)), 0
+    observation, infos = envs.reset(seed=seed)
+    reward, over, step = np.zeros(num), np.zeros(num, dtype=bool), 0
+    policy.reset()
     while True:
-        transition = envs.step(actions)
-        _, reward, terminated, truncated, infos = transition
+        try:
+            actions = policy.act(observation, reward, ended=over, info=infos)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        observation, reward, terminated, truncated, infos = envs.step(actions)
+        over = terminated | truncated
         step += 1
         returns += reward * running
         lengths += running
-        ended = (terminated | truncated) & running
+        ended = over & running
         if "success" in infos and ended.any():
             success = np.zeros(num) if success is None else success
             success[ended] = np.asarray(infos["success"], dtype=float)[ended]
@@ -85,4 +92,3 @@ def play(
             on_step(step, running)
         if not running.any():
             return EpisodeResults(returns, lengths, success)
-        actions = actor.go_on(*transition)

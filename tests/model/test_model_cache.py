@@ -24,6 +24,11 @@ from model_cases import (
 from rllib_elmur.model.fast.live import LiveBatch
 
 
+def begin_of(rows):
+    """The first one or more of some rows."""
+    return st.integers(1, len(rows)).map(lambda n: list(rows[:n]))
+
+
 @examples(25)
 @given(
     options=sizes,
@@ -197,3 +202,31 @@ def test_a_model_that_has_acted_and_been_given_weights_can_be_copied(mode):
     load(model)
     with torch.no_grad():
         assert torch.equal(copy.deepcopy(model)(x, state)[0], model(x, state)[0])
+
+
+@examples(25)
+@given(
+    options=sizes,
+    seed=seeds,
+    clocks=st.lists(st.integers(0, 100), min_size=4, max_size=4),
+    n_before=st.integers(1, 20),
+    chosen=st.lists(st.permutations(range(4)).flatmap(begin_of), min_size=1, max_size=20),
+)
+def test_rows_go_on_alone_while_the_others_stand_still(options, seed, clocks, n_before, chosen):
+    model = build(seed, **options)
+    start = state_at(model, clocks, seed)
+    _, _, live = run_steps(model, tokens(model, 4, n_before, seed=seed), start)
+    alone = [LiveBatch(model, live.state([b])) for b in range(4)]
+    for t, rows in enumerate(chosen):
+        x = tokens(model, len(rows), seed=seed + t + 1)
+        part = live.take(rows)
+        y = part.step(x)
+        live.put(rows, part)
+        expected = torch.cat([alone[b].step(x[i : i + 1]) for i, b in enumerate(rows)])
+        assert deviation(y, expected) < 1e-9
+        if t == 5:  # a larger batch, at a step of its own, takes all of them
+            _, _, larger = run_steps(model, tokens(model, 6, 2), model.initial_state(6))
+            larger.put(range(4), live)
+            live = larger
+    for b, row in enumerate(alone):
+        assert state_deviation(live.state([b]), row.state([0])) < 1e-9

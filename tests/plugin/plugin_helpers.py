@@ -13,6 +13,7 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 from ray.rllib.utils.spaces.space_utils import get_base_struct_from_space, unsquash_action
 
@@ -134,11 +135,13 @@ def shake(algo: Any, scale: float = 0.2) -> None:
     logits of 40 steps by 2e-6 at most, at 0.3 by 2e-5, by the machine's vector instructions; both
     against the same module in float64.
     """
-    module = learner_module(algo)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.add_(scale * torch.randn_like(parameter))
-    algo.env_runner.module.set_state(module.get_state(inference_only=True))
+    runners = algo.env_runner.module
+    for module_id, module in learner_of(algo).module.items():
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.add_(scale * torch.randn_like(parameter))
+        runner = runners[module_id] if isinstance(runners, MultiRLModule) else runners
+        runner.set_state(module.get_state(inference_only=True))
 
 
 def train_batch(algo: Any, episodes: list[Any]) -> dict[str, Any]:
@@ -202,17 +205,21 @@ class Doubled(ConnectorV2):
 
 
 class TwoAgents(MultiAgentEnv):
-    """Two agents that act at once and see random vectors of different sizes."""
+    """Two agents that act at once and see random vectors, of different sizes unless `same`."""
 
     def __init__(self, config: Any = None):
         super().__init__()
-        self.length = dict(config or {}).get("length", 17)
+        config = dict(config or {})
+        self.length = config.get("length", 17)
         self.agents = self.possible_agents = ["first", "second"]
         self.observation_spaces = {
             "first": gym.spaces.Box(-1, 1, (3,)),
             "second": gym.spaces.Box(-1, 1, (2,)),
         }
         self.action_spaces = {"first": gym.spaces.Discrete(2), "second": gym.spaces.Discrete(3)}
+        if config.get("same"):
+            self.observation_spaces["second"] = gym.spaces.Box(-5, 5, (3,))
+            self.action_spaces["first"] = gym.spaces.Discrete(3)
         self.t = 0
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> Any:

@@ -27,7 +27,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 import rllib_elmur
-from rllib_elmur.plugin.previous import join_previous
+from rllib_elmur.model.previous import join_previous
 
 ACTIONS = {
     "Discrete": Discrete(3),

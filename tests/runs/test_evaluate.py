@@ -105,7 +105,7 @@ class Halved(ConnectorV2):
 
 def ppo(env):
     config = PPOConfig().environment(env).env_runners(num_env_runners=0, num_envs_per_env_runner=2)
-    config.training(train_batch_size=64, minibatch_size=32, num_epochs=1)
+    config.training(train_batch_size=64, minibatch_size=64, num_epochs=1)
     return config.debugging(seed=0, log_level="ERROR")
 
 

@@ -87,9 +87,23 @@ class Ring(NamedTuple):
         context = tokens.new_zeros(n_layers, n_rows, n_before + length, d)
         before = torch.arange(-n_before, 0, device=row.device) - phase  # (B, W - 1)
         context[:, row, before % (n_before + length)] = state.context.transpose(0, 1)
-        outputs = tokens.new_zeros(n_layers, *tokens.shape)
+        return cls._with_views(tokens, context, tokens.new_zeros(n_layers, *tokens.shape))
+
+    @classmethod
+    def _with_views(cls, tokens: Tensor, context: Tensor, outputs: Tensor) -> "Ring":
         views = ([layer.unbind(1) for layer in part] for part in (context, outputs))
         return cls(tokens, context, outputs, *views)
+
+    def of_rows(self, rows: Tensor) -> "Ring":
+        """A copy of some rows."""
+        of_layers = (part.index_select(1, rows) for part in (self.context, self.outputs))
+        return self._with_views(self.tokens.index_select(0, rows), *of_layers)
+
+    def put(self, rows: Tensor, other: "Ring", ahead: int) -> None:
+        """Copies the rows of a ring whose next place is so many steps ahead over some of these."""
+        self.tokens.index_copy_(0, rows, other.tokens.roll(-ahead, 1))
+        self.context.index_copy_(1, rows, other.context.roll(-ahead, 2))
+        self.outputs.index_copy_(1, rows, other.outputs.roll(-ahead, 2))
 
 
 class SlotCache(NamedTuple):
@@ -112,7 +126,21 @@ class SlotCache(NamedTuple):
     @classmethod
     def of(cls, contents: Tensor, w: StepWeights) -> "SlotCache":
         """The cache of (n, B, M, d) contents."""
-        flat = contents.flatten(0, 2)
-        projected = fast.project_slots(flat, w.write)
-        of_rows = projected.unflatten(0, contents.shape[:3])
-        return cls(flat, projected, contents, of_rows, [fast.Slots.of(p) for p in of_rows])
+        projected = fast.project_slots(contents.flatten(0, 2), w.write)
+        return cls._with_views(contents, projected.unflatten(0, contents.shape[:3]))
+
+    @classmethod
+    def _with_views(cls, contents: Tensor, projected: Tensor) -> "SlotCache":
+        """The cache of contents (n, B, M, d), contiguous, and their keys and values."""
+        flat = contents.flatten(0, 2), projected.flatten(0, 2)
+        return cls(*flat, contents, projected, [fast.Slots.of(layer) for layer in projected])
+
+    def of_rows(self, rows: Tensor) -> "SlotCache":
+        """A copy of some rows."""
+        copies = (part.index_select(1, rows) for part in (self.contents_of, self.projected_of))
+        return self._with_views(*copies)
+
+    def put(self, rows: Tensor, other: "SlotCache") -> None:
+        """Copies the rows of another cache over some of these."""
+        self.contents_of.index_copy_(1, rows, other.contents_of)
+        self.projected_of.index_copy_(1, rows, other.projected_of)

@@ -1,5 +1,6 @@
 """The step schedule: one token a row, with all that it needs of the past at hand."""
 
+import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from rllib_elmur.model.state import State
 
 if TYPE_CHECKING:
     from rllib_elmur.model.elmur import ELMUR
+
+Rows = Sequence[int] | np.ndarray  # numbers of rows
 
 
 class LiveBatch:
@@ -68,7 +71,7 @@ class LiveBatch:
         return self.elmur.final_norm(y)
 
     @torch.inference_mode()
-    def reset(self, rows: Sequence[int]) -> None:
+    def reset(self, rows: Rows) -> None:
         """Starts a new episode in some rows."""
         self._refresh()
         self.clock[rows] = 0
@@ -78,12 +81,31 @@ class LiveBatch:
         projected = w.initial_projected.expand(-1, len(rows), -1, -1, -1)
         self._slots.projected_of.index_copy_(1, index, projected)
 
-    def state(self, rows: Sequence[int]) -> State:
+    @torch.inference_mode()
+    def take(self, rows: Rows) -> "LiveBatch":
+        """Copies some rows to a batch of their own, which may go on alone and be put back."""
+        self._refresh()
+        part, index = copy.copy(self), self._index(rows)
+        # NumPy may lay out what it gathers in another order, and a write needs it flat.
+        part.clock, part._anchors = self.clock[rows], self._anchors[:, rows].copy("C")
+        part._ring, part._slots = self._ring.of_rows(index), self._slots.of_rows(index)
+        return part
+
+    @torch.inference_mode()
+    def put(self, rows: Rows, part: "LiveBatch") -> None:
+        """Copies the rows of a batch of the same model over some of these."""
+        index = self._index(rows)
+        self.clock[rows], self._anchors[:, rows] = part.clock, part._anchors
+        self._ring.put(index, part._ring, part._now - self._now)
+        self._slots.put(index, part._slots)
+        self._overwritten = None
+
+    def state(self, rows: Rows) -> State:
         """The state of some rows, in tensors of its own."""
         return self._extract(rows, self.clock, self._now, self._anchors, self._slots.contents)
 
     @torch.inference_mode(False)
-    def state_before(self, rows: Sequence[int]) -> State:
+    def state_before(self, rows: Rows) -> State:
         """The state of some rows before the last step."""
         anchors, memory = self._anchors, self._slots.contents
         if self._overwritten is not None:
@@ -95,7 +117,7 @@ class LiveBatch:
 
     def _extract(
         self,
-        rows: Sequence[int],
+        rows: Rows,
         clock: np.ndarray,
         now: int,
         anchors: np.ndarray,

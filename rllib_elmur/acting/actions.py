@@ -1,0 +1,95 @@
+"""From what the policy's head says to actions, and from these to what an environment takes.
+
+The distributions and bounds are RLlib's, in NumPy: those of the plug-in are needed for training.
+"""
+
+from functools import cached_property
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from rllib_elmur.model.nested import spaces_of
+
+
+class Actions:
+    """The actions of a space.
+
+    Args:
+        space: Of one action.
+        normalize: RLlib's `normalize_actions`: a policy's Box actions are those of [-1, 1].
+        clip: RLlib's `clip_actions`.
+        seed: Of what is drawn.
+    """
+
+    def __init__(self, space: gym.Space, normalize: bool, clip: bool, seed: int | None = None):
+        self.space, self.normalize, self.clip = space, normalize, clip
+        self._parts = [part for _, part in spaces_of(space)]
+        self._random = np.random.default_rng(seed)
+
+    @cached_property
+    def _ends(self) -> np.ndarray:
+        """Where the inputs of each part but the last end."""
+        return np.cumsum([_n_inputs(part) for part in self._parts])[:-1]
+
+    def draw(self, inputs: np.ndarray, explore: bool) -> Any:
+        """Draws actions (B, ...), the likeliest ones unless `explore`, from inputs (B, n)."""
+        random = self._random if explore else None
+        parts = zip(self._parts, np.split(inputs, self._ends, axis=-1), strict=True)
+        return _nested(self.space, iter([_draw(part, of_part, random) for part, of_part in parts]))
+
+    def for_env(self, actions: Any, space: gym.Space | None = None) -> Any:
+        """Brings a policy's actions (B, ...) to the bounds of the environment's."""
+        space = space or self.space
+        if isinstance(space, spaces.Dict):
+            return {key: self.for_env(actions[key], part) for key, part in space.items()}
+        if isinstance(space, spaces.Tuple):
+            return tuple(map(self.for_env, actions, space))
+        if not isinstance(space, spaces.Box):
+            return actions
+        if self.normalize:
+            if not (np.all(space.bounded_below) and np.all(space.bounded_above)):
+                return actions
+            actions = space.low + (actions + 1.0) * (space.high - space.low) / 2.0
+        elif not self.clip:
+            return actions
+        return np.clip(actions, space.low, space.high)
+
+
+def _n_inputs(space: gym.Space) -> int:
+    match space:
+        case spaces.Discrete():
+            return int(space.n)
+        case spaces.MultiDiscrete():
+            return int(space.nvec.sum())
+        case spaces.Box():
+            return 2 * int(np.prod(space.shape))
+    raise ValueError(f"The action space {space} is not supported.")
+
+
+def _draw(space: gym.Space, inputs: np.ndarray, random: np.random.Generator | None) -> np.ndarray:
+    match space:
+        case spaces.Discrete():
+            return _categories(inputs, random)
+        case spaces.MultiDiscrete():
+            parts = np.split(inputs, np.cumsum(space.nvec)[:-1], axis=-1)
+            return np.stack([_categories(part, random) for part in parts], axis=-1)
+    mean, log_std = np.split(inputs, 2, axis=-1)
+    if random is None:
+        return mean
+    return mean + np.exp(log_std) * random.standard_normal(mean.shape, mean.dtype)
+
+
+def _categories(logits: np.ndarray, random: np.random.Generator | None) -> np.ndarray:
+    # The largest of logits with Gumbel noise is a draw of their distribution.
+    return (logits if random is None else logits + random.gumbel(size=logits.shape)).argmax(-1)
+
+
+def _nested(space: gym.Space, parts: Any) -> Any:
+    """Parts in the order of `spaces_of`, nested as the space is."""
+    if isinstance(space, spaces.Dict):
+        return {key: _nested(space[key], parts) for key in sorted(space.spaces)}
+    if isinstance(space, spaces.Tuple):
+        return tuple(_nested(part, parts) for part in space)
+    return next(parts)
