@@ -40,7 +40,9 @@ class CertifyFlags:
     env_config: dict[str, Any] | None = option(None, "Environment options.")
     task: str | None = option(None, "Function that describes the environment (module:function).")
     max_states: int = option(MAX_STATES, "Give up with more states than this.", low=1)
-    out: Path | None = option(None, "Write the certificates (.json).")
+    out: Path | None = option(
+        None, "Write the certificates (.json), or the proof of one checkpoint (.npz)."
+    )
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from rllib_elmur.errors import UserError
 from rllib_elmur.files.class_paths import object_at
 from rllib_elmur.plugin.process import quiet
 from rllib_elmur.proof import certify
-from rllib_elmur.proof.search import Certificate
+from rllib_elmur.proof.certificate import Certificate
+from rllib_elmur.proof.minimal import MinimalAutomaton, minimise
 
 _MOST_COLUMNS = 16
 
@@ -29,16 +30,21 @@ def certify_all(paths: Sequence[Path], options: CertifyFlags, console: Console) 
         UserError: If one of them cannot be certified.
     """
     if options.out is not None:
-        tables.check_out(options.out, (".json",))
+        tables.check_out(options.out, (".json", ".npz"))
+        if options.out.suffix == ".npz" and len(paths) > 1:
+            raise UserError(f"--out {options.out}: a proof is of one checkpoint, not {len(paths)}.")
     task = None if options.task is None else _described_by(options.task)
     records = []
     for path in paths:
         certificate, replay = _certify(path, options, task, console)
-        records.append({"checkpoint": str(path), **_record(certificate, replay)})
+        memory = None if certificate.proof is None else minimise(certificate.proof)
+        records.append({"checkpoint": str(path), **_record(certificate, memory, replay)})
         if len(paths) > 1:
             console.print(f"[bold]{path}[/]", soft_wrap=True)
-        _print(certificate, replay, options.max_states, console)
-    if options.out is not None:
+        _print(certificate, memory, replay, options.max_states, console)
+        if options.out is not None and options.out.suffix == ".npz":
+            _write_proof(certificate, options.out, console)
+    if options.out is not None and options.out.suffix == ".json":
         options.out.write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
         console.print(f"Written: {options.out}", soft_wrap=True)
     return [record["verdict"] for record in records]
@@ -71,8 +77,20 @@ def _described_by(path: str) -> Any:
         raise UserError(f"--task {path}: {error}") from error
 
 
+def _write_proof(certificate: Certificate, path: Path, console: Console) -> None:
+    if certificate.proof is None:
+        console.print(f"Not written: {path}. There is no proof.", soft_wrap=True)
+        return
+    certificate.proof.save(path)
+    console.print(f"Written: {path}, of the weights {certificate.proof.digest}", soft_wrap=True)
+
+
 def _print(
-    certificate: Certificate, replay: certify.Replay | None, most: int, console: Console
+    certificate: Certificate,
+    memory: MinimalAutomaton | None,
+    replay: certify.Replay | None,
+    most: int,
+    console: Console,
 ) -> None:
     c = certificate
     match c.verdict:
@@ -95,6 +113,14 @@ def _print(
         f"logit gap {c.gap:.3g}, {c.seconds:.1f} s",
         soft_wrap=True,
     )
+    if memory is not None:
+        needed = "" if memory.needed is None else f"; the task needs at least {memory.needed:,}"
+        console.print(
+            f"Memories that act alike taken as one, there are {len(memory.remembering):,}"
+            f"{needed}.\nIf actions are drawn: at most {c.chance:.3g} is the probability of a "
+            "wrong one, a step.",
+            soft_wrap=True,
+        )
     if replay is not None:
         _print_replay(replay, console)
 
@@ -127,8 +153,15 @@ def _print_replay(replay: certify.Replay, console: Console) -> None:
     )
 
 
-def _record(certificate: Certificate, replay: certify.Replay | None) -> dict[str, Any]:
-    record = dataclasses.asdict(certificate)
+def _record(
+    certificate: Certificate, memory: MinimalAutomaton | None, replay: certify.Replay | None
+) -> dict[str, Any]:
+    apart = "closed", "proof"
+    fields = [field.name for field in dataclasses.fields(certificate) if field.name not in apart]
+    record = {name: getattr(certificate, name) for name in fields}
+    if certificate.proof is not None and memory is not None:
+        record["remembered"], record["needed"] = len(memory.remembering), memory.needed
+        record["digest"] = certificate.proof.digest
     record["counterexample"] = None
     if replay is not None:
         record["counterexample"] = {

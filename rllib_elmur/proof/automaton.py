@@ -6,7 +6,8 @@ segment does to it is decided for every sequence of observations by running the 
 prefixes, each prefix once, through the `attend`, `read` and `write` of both schedules.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -14,10 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rllib_elmur.envs.finite import END, FiniteTask
 from rllib_elmur.model.fast import layer as fast
 from rllib_elmur.model.fast.ops import norm
 from rllib_elmur.model.fast.weights import AttendWeights
 from rllib_elmur.model.network import PolicyNetwork
+
+_BOUNDARY = 1e-5  # a value closer than this to a boundary of the rounding goes both ways
+_TOKENS_AT_ONCE = 20_000  # small enough for a processor's cache
 
 
 class SegmentTree(NamedTuple):
@@ -66,6 +71,34 @@ class SegmentTree(NamedTuple):
             )
             above, symbol = above[parent], flat[begin[symbol[parent]] + nth]
         return cls(*map(np.concatenate, (symbols, depths, paths)), leaves)
+
+
+def trees_of(task: FiniteTask, segment_length: int) -> list[SegmentTree]:
+    """For each situation of a task, all that a segment can show that begins there."""
+    edges = [np.flatnonzero(task.source == s).tolist() for s in range(task.source.max() + 1)]
+    following = [[] if target == END else edges[target] for target in task.target]
+    return [SegmentTree.grow(first, following, segment_length) for first in edges]
+
+
+def chunks(
+    states: NDArray[np.int64], situation: NDArray[np.int64], trees: Sequence[SegmentTree]
+) -> Iterator[tuple[NDArray[np.int64], SegmentTree]]:
+    """Splits states into chunks that share a situation; `situation` is that of each."""
+    for each in np.unique(situation):
+        tree, those = trees[each], states[situation == each]
+        tokens = max(len(tree.symbol), tree.path.shape[1] * len(tree.leaves))
+        size = max(_TOKENS_AT_ONCE // tokens, 1)
+        for first in range(0, len(those), size):
+            yield those[first : first + size], tree
+
+
+def both_ways(low: NDArray[np.int8], high: NDArray[np.int8]) -> Iterator[NDArray[np.int8]]:
+    """Yields all contents (n, d) whose values are each the lower or the higher one."""
+    uncertain = low != high
+    for choice in product((False, True), repeat=int(uncertain.sum())):
+        content = low.copy()
+        content[uncertain] = np.where(choice, high[uncertain], low[uncertain])
+        yield content
 
 
 class PolicyAutomaton:
@@ -135,7 +168,8 @@ class PolicyAutomaton:
         h = fast.attend(x.flatten(0, 1), tokens.flatten(0, 1), context, position, w)
         return h.view(x.shape)
 
-    def sides(self, update: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
-        """An update rounded, if it were smaller and if it were larger by a tolerance."""
+    def sides(self, update: Tensor) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+        """An update rounded, if it were a little smaller and if it were a little larger."""
         rounding = self.elmur.layers[0].rounding
-        return rounding(update - tolerance), rounding(update + tolerance)
+        low, high = rounding(update - _BOUNDARY), rounding(update + _BOUNDARY)
+        return low.to(torch.int8).numpy(), high.to(torch.int8).numpy()

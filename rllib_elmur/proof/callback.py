@@ -11,9 +11,10 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from rllib_elmur.plugin.environments import env_maker
 from rllib_elmur.plugin.process import one_thread
 from rllib_elmur.plugin.success import SuccessMetric, write_success
+from rllib_elmur.proof.certificate import Certificate
 from rllib_elmur.proof.certify import check_config, require_rounded
 from rllib_elmur.proof.description import Describe, finite_task_of
-from rllib_elmur.proof.search import Certificate, check_all_episodes
+from rllib_elmur.proof.search import check_all_episodes
 
 
 class CertifyMemory(SuccessMetric):

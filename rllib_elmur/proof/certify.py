@@ -24,8 +24,10 @@ from rllib_elmur.plugin.memory_module import MemoryModule
 from rllib_elmur.plugin.module import ELMURTorchRLModule
 from rllib_elmur.plugin.process import one_thread
 from rllib_elmur.proof import MAX_STATES
+from rllib_elmur.proof.certificate import Certificate
 from rllib_elmur.proof.description import Describe, finite_task_of
-from rllib_elmur.proof.search import Certificate, check_all_episodes
+from rllib_elmur.proof.proof import Proof
+from rllib_elmur.proof.search import check_all_episodes
 
 
 @dataclass
@@ -108,6 +110,8 @@ def certify_module(
     require_spaces(module, env.observation_space, env.action_space)
     with one_thread():
         certificate = check_all_episodes(network, finite, max_states, on_progress)
+        if certificate.closed is not None:
+            certificate.proof = Proof(network, finite, certificate.closed)
     if certificate.counterexample is None:
         return certificate, None
     return certificate, _replay(module, env, finite, certificate.counterexample)

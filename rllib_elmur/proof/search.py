@@ -7,10 +7,9 @@ answers correctly in every episode, however long.
 """
 
 import copy
+import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,41 +17,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rllib_elmur.envs.finite import END, FiniteTask
+from rllib_elmur.envs.finite import FiniteTask
 from rllib_elmur.model.network import PolicyNetwork
-from rllib_elmur.proof.automaton import PolicyAutomaton, SegmentTree
+from rllib_elmur.proof.automaton import (
+    PolicyAutomaton,
+    SegmentTree,
+    both_ways,
+    chunks,
+    trees_of,
+)
+from rllib_elmur.proof.certificate import Certificate, ClosedSet
 
-BOUNDARY = 1e-5
-"""A value closer than this to a boundary of the rounding is followed both up and down."""
 SMALLEST_GAP = 1e-4
 """An action counts as correct only if its logit exceeds those of all wrong ones by this much."""
 
-_TOKENS_AT_ONCE = 20_000  # small enough for a processor's cache
 _MOST_UNCERTAIN = 12  # values of one write near a boundary; they lead to 2**12 memories
-
-
-@dataclass
-class Certificate:
-    """The outcome of a search.
-
-    Attributes:
-        verdict: "proven" (for every episode, of any length), "refuted" or "undecided".
-        states: Pairs of a memory and a situation of the task that were found.
-        transitions: Segments, from one of these to the next.
-        answers: Actions that were checked.
-        gap: The smallest lead of a correct action's logit over those of the wrong ones.
-        seconds: How long it took.
-        counterexample: Edges (T,) of the task: a shortest episode in which the policy's last
-            action, and no other, is wrong.
-    """
-
-    verdict: str = "undecided"
-    states: int = 0
-    transitions: int = 0
-    answers: int = 0
-    gap: float = float("inf")
-    seconds: float = 0.0
-    counterexample: NDArray | None = None
 
 
 def check_all_episodes(
@@ -83,6 +62,7 @@ class _Found(NamedTuple):
     """A state of the search, and the segment by which it was first reached."""
 
     situation: int
+    written: int
     memory: bytes
     parent: int
     leaf: int
@@ -95,9 +75,7 @@ class _Search:
         self._task, self._max_states = task, max_states
         self._shape = c.n_layers, c.memory_slots, c.d_model
         self._automaton = PolicyAutomaton(network, torch.as_tensor(task.observation))
-        edges = [np.flatnonzero(task.source == s).tolist() for s in range(task.source.max() + 1)]
-        following = [[] if target == END else edges[target] for target in task.target]
-        self._trees = [SegmentTree.grow(first, following, c.segment_length) for first in edges]
+        self._trees = trees_of(task, c.segment_length)
         self._found: list[_Found] = []
         self._known: set[tuple[int, int, bytes]] = set()
         self._too_many = False
@@ -106,11 +84,14 @@ class _Search:
         """Runs level by level, that is segment by segment from the episode's start."""
         blank = bytes(int(np.prod(self._shape)))
         for situation in self._task.start:
-            self._add(_Found(int(situation), blank, -1, -1), written=0)
+            self._add(_Found(int(situation), 0, blank, -1, -1))
         level, written, slots = range(len(self._found)), 0, self._shape[1]
         while level:
             wrong: list[tuple[int, int, int]] = []  # depth, state, node
-            for states, tree in self._chunks(level):
+            situations = np.array([self._found[state].situation for state in level])
+            for states, tree in chunks(np.array(level), situations, self._trees):
+                if len(self._found) > self._max_states:
+                    break
                 wrong += self._run_chunk(states, tree, written, grow=not wrong)
                 self.certificate.states = len(self._found)
                 yield self.certificate
@@ -122,19 +103,13 @@ class _Search:
             level, written = range(level.stop, len(self._found)), min(written + 1, slots)
         else:
             self.certificate.verdict = "proven"
+            self.certificate.closed = self._closed()
         yield self.certificate
 
-    def _chunks(self, level: range) -> Iterator[tuple[NDArray[np.int64], SegmentTree]]:
-        """Splits a level into chunks of states that share a situation."""
-        situations = np.array([self._found[state].situation for state in level])
-        for situation in np.unique(situations):
-            tree = self._trees[situation]
-            states = level.start + np.flatnonzero(situations == situation)
-            tokens = max(len(tree.symbol), tree.path.shape[1] * len(tree.leaves))
-            size = max(_TOKENS_AT_ONCE // tokens, 1)
-            for first in range(0, len(states), size):
-                if len(self._found) <= self._max_states:
-                    yield states[first : first + size], tree
+    def _closed(self) -> ClosedSet:
+        memory = np.frombuffer(b"".join(state.memory for state in self._found), dtype=np.int8)
+        situation, written = np.array([state[:2] for state in self._found]).T
+        return ClosedSet(situation, written, memory.reshape(-1, *self._shape))
 
     def _run_chunk(
         self, states: NDArray[np.int64], tree: SegmentTree, written: int, grow: bool
@@ -146,6 +121,8 @@ class _Search:
         lead = self._lead(logits, tree)
         self.certificate.answers += lead.numel()
         self.certificate.gap = min(self.certificate.gap, float(lead.min()))
+        chance = self._chance(logits, tree)
+        self.certificate.chance = max(self.certificate.chance, chance)
         wrong = (lead < SMALLEST_GAP).nonzero().numpy()
         if len(wrong):
             depth = tree.depth[wrong[:, 1]]
@@ -161,6 +138,12 @@ class _Search:
         best = logits.masked_fill(~correct, -torch.inf).amax(-1)
         return best - logits.masked_fill(correct, -torch.inf).amax(-1)
 
+    def _chance(self, logits: Tensor, tree: SegmentTree) -> float:
+        """The largest probability of a wrong action; a logit may be off by `SMALLEST_GAP`."""
+        correct = torch.from_numpy(self._task.correct[tree.symbol])
+        wrong = logits.double().softmax(-1).masked_fill(correct, 0.0).sum(-1).max()
+        return min(float(wrong) * math.exp(2 * SMALLEST_GAP), 1.0)
+
     def _add_successors(
         self,
         states: NDArray[np.int64],
@@ -169,7 +152,7 @@ class _Search:
         tree: SegmentTree,
         written: int,
     ) -> None:
-        low, high = (t.to(torch.int8).numpy() for t in self._automaton.sides(updates, BOUNDARY))
+        low, high = self._automaton.sides(updates)
         n_states, n_leaves = low.shape[:2]
         self.certificate.transitions += n_states * n_leaves
         target = self._task.target[tree.symbol[tree.leaves]]
@@ -178,14 +161,15 @@ class _Search:
             if (low[row, leaf] != high[row, leaf]).sum() > _MOST_UNCERTAIN:
                 self._too_many = True
                 continue
-            for slot in _both_ways(low[row, leaf], high[row, leaf]):
+            for slot in both_ways(low[row, leaf], high[row, leaf]):
                 # The oldest slot is gone, the written one is the newest: (n, M, d).
                 content = np.concatenate([memory[row, :, 1:], slot[:, None]], axis=1)
                 parent, node = int(states[row]), int(tree.leaves[leaf])
-                self._add(_Found(int(target[leaf]), content.tobytes(), parent, node), written)
+                at = int(target[leaf]), written, content.tobytes()
+                self._add(_Found(*at, parent, node))
 
-    def _add(self, state: _Found, written: int) -> None:
-        key = state.situation, written, state.memory
+    def _add(self, state: _Found) -> None:
+        key = state[:3]
         if key not in self._known:
             self._known.add(key)
             self._found.append(state)
@@ -227,12 +211,3 @@ def _distinct(
 
 def _as_bytes(integers: NDArray[np.int64]) -> NDArray[np.int8]:
     return np.ascontiguousarray(integers)[..., None].view(np.int8)
-
-
-def _both_ways(low: NDArray[np.int8], high: NDArray[np.int8]) -> Iterator[NDArray[np.int8]]:
-    """Yields all contents (n, d) whose values are each the lower or the higher one."""
-    uncertain = low != high
-    for choice in product((False, True), repeat=int(uncertain.sum())):
-        content = low.copy()
-        content[uncertain] = np.where(choice, high[uncertain], low[uncertain])
-        yield content

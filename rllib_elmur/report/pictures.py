@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from rllib_elmur.proof.search import Certificate
+from rllib_elmur.proof.certificate import Certificate
 from rllib_elmur.report.retention import Retention
 from rllib_elmur.runs.evaluate import Row
 

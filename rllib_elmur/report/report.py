@@ -13,8 +13,9 @@ from rllib_elmur.plugin.environments import env_maker
 from rllib_elmur.plugin.module import ELMURTorchRLModule
 from rllib_elmur.plugin.process import one_thread, quiet
 from rllib_elmur.proof import MAX_STATES
+from rllib_elmur.proof.certificate import Certificate
 from rllib_elmur.proof.description import finite_task_of
-from rllib_elmur.proof.search import Certificate, check_all_episodes
+from rllib_elmur.proof.search import check_all_episodes
 from rllib_elmur.report import SEGMENTS
 from rllib_elmur.report.retention import Retention, follow
 from rllib_elmur.runs.evaluate import OnStep, Row, evaluate

@@ -16,7 +16,7 @@ from rllib_elmur.proof.automaton import PolicyAutomaton, SegmentTree
 def network(seed, **options):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        config = ELMURConfig(**{**PAPER, **options}, d_model=8, n_heads=2, d_ff=12)
+        config = ELMURConfig(**{**PAPER, "n_heads": 2, **options}, d_model=8, d_ff=12)
         built = PolicyNetwork(Box(-1, 1, (3,)), 4, config)
         shake(built)
     return built
@@ -64,8 +64,7 @@ def test_segment_by_segment_it_does_what_the_sequence_schedule_does(seed, **opti
             features, state = net(inputs[seen], net.elmur.initial_state(5))
             logits = net.pi(features)[:, -length:]
         found, updates = automaton.run(tree, memory, min(segment, slots))
-        low, high = automaton.sides(updates, 0.0)
-        assert torch.equal(low, high)
+        low = torch.from_numpy(automaton.sides(updates)[0]).float()
         rows, written = torch.arange(5), []
         for row in rows:
             leaf = paths[tuple(symbols[row, segment].tolist())]
@@ -88,5 +87,5 @@ def test_segment_by_segment_it_does_what_the_sequence_schedule_does(seed, **opti
 )
 def test_a_value_near_a_boundary_of_rounding_has_two_sides(levels, values, low, high):
     automaton = PolicyAutomaton(network(0, memory_levels=levels), torch.zeros(1, 3))
-    sides = automaton.sides(torch.tensor(values), 1e-5)
+    sides = automaton.sides(torch.tensor(values))
     assert [side.tolist() for side in sides] == [low, high]

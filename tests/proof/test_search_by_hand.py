@@ -30,7 +30,7 @@ def policy(answer=(1.0, 0.0), content=1.0, **options):
     """A policy that always has these logits, and that writes the same content in every slot."""
     options = {"segment_length": 1, "memory_slots": 1, "memory_levels": 2, **options}
     config = ELMURConfig(
-        **{**PAPER, "n_layers": 1, "lru_blend": 1.0, **options}, d_model=D, n_heads=2, d_ff=8
+        **{**PAPER, "n_layers": 1, "n_heads": 2, "lru_blend": 1.0, **options}, d_model=D, d_ff=8
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -40,8 +40,9 @@ def policy(answer=(1.0, 0.0), content=1.0, **options):
         network.pi.bias.copy_(torch.tensor(answer))
         for layer in network.elmur.layers:
             # The last norm before rounding: its weight scales what is written, its bias adds to it.
-            layer.memory_ffn_residual.after.weight.zero_()
-            layer.memory_ffn_residual.after.bias.copy_(torch.as_tensor(content).expand(D))
+            norm = layer.memory_norm if config.norm_first else layer.memory_ffn_residual.after
+            norm.weight.zero_()
+            norm.bias.copy_(torch.as_tensor(content).expand(D))
     return network
 
 

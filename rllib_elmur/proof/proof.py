@@ -1,0 +1,119 @@
+"""A proof as data: what each state of a closed set answers, and where it leads."""
+
+import copy
+import hashlib
+import json
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rllib_elmur.envs.finite import FiniteTask
+from rllib_elmur.errors import UserError
+from rllib_elmur.model.encoder import CategoryEncoder, VectorEncoder
+from rllib_elmur.model.network import PolicyNetwork
+from rllib_elmur.proof.automaton import PolicyAutomaton, both_ways, chunks, trees_of
+from rllib_elmur.proof.certificate import ClosedSet
+
+_OPTIONS = (
+    *("n_layers", "n_heads", "segment_length"),
+    *("memory_slots", "memory_levels", "lru_blend"),
+)
+
+
+class Proof:
+    """The states that all episodes lead to, gone through once more.
+
+    Attributes:
+        task: What is proven.
+        states: The S states.
+        trees: For each situation, what a segment can show (`SegmentTree`).
+        answers: For each state, the greedy action at each node of its tree.
+        transitions: Rows (state, leaf, next state), (T, 3) int64, sorted; several of a leaf where a
+            value is near a boundary of the rounding.
+    """
+
+    def __init__(self, network: PolicyNetwork, task: FiniteTask, states: ClosedSet):
+        self._network = copy.deepcopy(network).cpu()
+        self.task, self.states = task, states
+        self.trees = trees_of(task, network.elmur.config.segment_length)
+        self.answers: list[NDArray[np.int8]] = [np.empty(0, np.int8)] * len(states.situation)
+        self.transitions = self._follow()
+
+    def _follow(self) -> NDArray[np.int64]:
+        situation, written, memory = self.states
+        keys = zip(situation.tolist(), written.tolist(), map(bytes, memory), strict=True)
+        number = {key: state for state, key in enumerate(keys)}
+        automaton = PolicyAutomaton(self._network, torch.as_tensor(self.task.observation))
+        rows: list[tuple[int, int, int]] = []
+        for depth in np.unique(written):
+            those = np.flatnonzero(written == depth)
+            after = min(int(depth) + 1, memory.shape[2])
+            for states, tree in chunks(those, situation[those], self.trees):
+                content = torch.from_numpy(memory[states]).float()
+                logits, updates = automaton.run(tree, content, int(depth))
+                answers = logits.argmax(-1).numpy().astype(np.int8)
+                low, high = automaton.sides(updates)
+                target = self.task.target[tree.symbol[tree.leaves]].tolist()
+                for row, state in enumerate(states.tolist()):
+                    self.answers[state] = answers[row]
+                    kept = memory[state, :, 1:]
+                    for leaf, situation_after in enumerate(target):
+                        for slot in _sides(low[row, leaf], high[row, leaf]):
+                            content_after = np.concatenate([kept, slot[:, None]], axis=1)
+                            key = situation_after, after, content_after.tobytes()
+                            rows.append((state, leaf, number[key]))
+        return np.array(sorted(rows), dtype=np.int64).reshape(-1, 3)
+
+    @cached_property
+    def weights(self) -> dict[str, NDArray]:
+        """The policy's parameters by name, as `model/equations.py` names them."""
+        state = self._network.state_dict()
+        return {name: value.numpy() for name, value in state.items()}
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the weights."""
+        digest = hashlib.sha256()
+        for name in sorted(self.weights):
+            array = self.weights[name]
+            digest.update(f"{name}{array.shape}".encode() + array.tobytes())
+        return digest.hexdigest()
+
+    def save(self, path: Path) -> None:
+        """Writes what `check.py` verifies (.npz).
+
+        Raises:
+            UserError: If observations are neither vectors nor categories.
+        """
+        options = {name: getattr(self._network.elmur.config, name) for name in _OPTIONS}
+        encoder, seen = self._network.encoder, self.task.observation
+        match encoder:
+            case VectorEncoder():
+                seen = seen.reshape(len(seen), -1).astype(np.float64)
+            case CategoryEncoder():
+                seen = seen.reshape(len(seen), -1).astype(np.int64) + encoder.offset.numpy()
+            case _:
+                raise UserError(
+                    f"--out {path}: a proof can be written of observations that are vectors or "
+                    f"categories, and not of those that {type(encoder).__name__} reads."
+                )
+        task = {name: getattr(self.task, name) for name in ("start", "source", "correct", "target")}
+        np.savez_compressed(
+            path,
+            **task,
+            observation=seen,
+            state=np.stack(self.states[:2], axis=1),
+            memory=self.states.memory,
+            answers=np.concatenate(self.answers),
+            transitions=self.transitions.astype(np.int32),
+            options=json.dumps(options),
+            digest=self.digest,
+            **{f"weight/{name}": array for name, array in self.weights.items()},
+        )
+
+
+def _sides(low: NDArray[np.int8], high: NDArray[np.int8]) -> list[NDArray[np.int8]]:
+    return [low] if (low == high).all() else list(both_ways(low, high))
