@@ -28,10 +28,11 @@ from ray.rllib.utils.spaces.space_utils import (
 from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 from torch import Tensor
 
+from rllib_elmur.model.fast.live import LiveBatch
 from rllib_elmur.plugin.columns import LIVE_BATCH, each_leaf, stacked
 from rllib_elmur.plugin.live_batches import KeptLiveBatch, live_batch
 from rllib_elmur.plugin.memory_module import MemoryModule
-from rllib_elmur.plugin.rllib_internals import episode_ids, note_time_axis
+from rllib_elmur.plugin.rllib_internals import note_time_axis, owners
 from rllib_elmur.plugin.snapshots import SNAPSHOTS, Snapshots, pack_rows, snapshot_column
 
 _NARROWED = {np.dtype(np.float64): np.float32, np.dtype(np.int64): np.int32}
@@ -136,9 +137,8 @@ class BatchToEnv(ConnectorV2):
         for name, column in to_env.items():
             if not isinstance(column, np.ndarray) and not name.startswith(Columns.ACTIONS):
                 to_env[name] = unbatch(column)
-        module = cast("MemoryModule", rl_module)
-        snapshots = snapshots_of(module, *clocks_of(episodes), kwargs["shared_data"])
-        to_env[SNAPSHOTS] = snapshot_column(snapshots)
+        module, live = cast("MemoryModule", rl_module), kwargs["shared_data"][LIVE_BATCH]
+        to_env[SNAPSHOTS] = snapshot_column(snapshots_of(module, live, *clocks_of(episodes)))
         return to_env
 
     @torch.inference_mode()
@@ -164,9 +164,9 @@ class AddSnapshots(ConnectorV2):
     ) -> dict[str, Any]:
         """Adds a column, keyed by episode as RLlib's are at this place."""
         shared_data = kwargs["shared_data"]
-        module = cast("MemoryModule", rl_module)
-        column = snapshot_column(snapshots_of(module, *clocks_of(episodes), shared_data))
-        items = zip(episode_ids(shared_data), column, strict=True)
+        module, live = cast("MemoryModule", rl_module), shared_data[LIVE_BATCH]
+        column = snapshot_column(snapshots_of(module, live, *clocks_of(episodes)))
+        items = zip(owners(shared_data), column, strict=True)
         batch[SNAPSHOTS] = {(id_,): [item] for id_, item in items}
         return batch
 
@@ -192,8 +192,13 @@ def to_bounds(space: Any, normalize: bool, clip: bool) -> Callable[[Any], Any] |
 
 def _last_step(x: Tensor | np.ndarray) -> np.ndarray:
     """Returns the only time step of (B, T = 1, ...), with numbers narrowed as RLlib does."""
+    return narrowed(x)[:, 0]
+
+
+def narrowed(x: Tensor | np.ndarray) -> np.ndarray:
+    """Returns an array with numbers narrowed as RLlib does."""
     x = x.numpy(force=True) if isinstance(x, Tensor) else x
-    return x[:, 0].astype(_NARROWED.get(x.dtype, x.dtype), copy=False)
+    return x.astype(_NARROWED.get(x.dtype, x.dtype), copy=False)
 
 
 def clocks_of(episodes: list[Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -203,18 +208,17 @@ def clocks_of(episodes: list[Any]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def snapshots_of(
-    module: MemoryModule, steps: np.ndarray, lengths: np.ndarray, shared_data: dict[str, Any]
+    module: MemoryModule, live: LiveBatch, steps: np.ndarray, lengths: np.ndarray
 ) -> list[Snapshots | None]:
     """Makes what is stored with the next time step of each episode.
 
     Args:
-        module: The module; its live batch has just taken that step.
+        module: The module.
+        live: The episodes' states, which have just taken that step.
         steps: Time steps that each episode has taken before, (B,); negative if it takes none now,
             because its environment is being reset.
         lengths: The same, counted from the beginning of the rollout fragment, (B,).
-        shared_data: The runner's data, which hold the live batch.
     """
-    live = shared_data[LIVE_BATCH]
     column: list[Snapshots | None] = [None] * len(steps)
     # The first row of a fragment begins before its first step, each other one after a step; so does
     # the row of a bootstrap value behind the fragment.

@@ -30,6 +30,8 @@ TO_MODULE = [
     BatchIndividualItems,
     NumpyToTensor,
 ]
+# The same, where several agents act.
+TO_MODULES = [*TO_MODULE[:3], AgentToModuleMapping, *TO_MODULE[3:]]
 # Behind the module, before the user's own pieces.
 FROM_MODULE = [
     GetActions,
@@ -37,6 +39,8 @@ FROM_MODULE = [
     UnBatchToIndividualItems,
     RemoveSingleTsTimeRankFromBatch,
 ]
+# The same, where several agents act.
+FROM_MODULES = [*FROM_MODULE[:3], ModuleToAgentUnmapping, *FROM_MODULE[3:]]
 # Behind the user's own pieces, before the environment.
 TO_ENV = [NormalizeAndClipActions, ListifyDataForVectorEnv]
 # Between these in a training of several agents, and what this package puts in their place.
@@ -49,26 +53,27 @@ def is_default(piece: type) -> bool:
     return piece in (*TO_MODULE, *FROM_MODULE, *TO_ENV, *_AGENTS, *_OURS)
 
 
-def user_pieces_to_module(pieces: list[Any]) -> list[Any] | None:
+def user_pieces_to_module(pieces: list[Any], several_agents: bool = False) -> list[Any] | None:
     """The user's pieces of an env-to-module pipeline.
 
     Returns:
-        None if RLlib's own pieces in it are not those of `TO_MODULE`.
+        None if RLlib's own pieces in it are not those of `TO_MODULE` (`TO_MODULES`).
     """
-    end = len(pieces) - len(TO_MODULE)
-    return pieces[:end] if _types(pieces[max(end, 0) :]) == TO_MODULE else None
+    expected = TO_MODULES if several_agents else TO_MODULE
+    end = len(pieces) - len(expected)
+    return pieces[:end] if _types(pieces[max(end, 0) :]) == expected else None
 
 
-def user_pieces_to_env(pieces: list[Any]) -> list[Any] | None:
+def user_pieces_to_env(pieces: list[Any], several_agents: bool = False) -> list[Any] | None:
     """The user's pieces of a module-to-env pipeline.
 
     Returns:
-        None if RLlib's own pieces in it are not those of `FROM_MODULE` and `TO_ENV`.
+        None if RLlib's own pieces in it are not those of `FROM_MODULE` (`FROM_MODULES`) and
+        `TO_ENV`.
     """
-    begin, end = len(FROM_MODULE), len(pieces) - len(TO_ENV)
-    expected = (
-        _types(pieces[:begin]) == FROM_MODULE and _types(pieces[begin:][-len(TO_ENV) :]) == TO_ENV
-    )
+    first = FROM_MODULES if several_agents else FROM_MODULE
+    begin, end = len(first), len(pieces) - len(TO_ENV)
+    expected = _types(pieces[:begin]) == first and _types(pieces[begin:][-len(TO_ENV) :]) == TO_ENV
     return pieces[begin:end] if expected else None
 
 

@@ -31,10 +31,6 @@ LEARNER_CONNECTOR = Reason(
     "learner connector",
     "Call `rllib_elmur.use_elmur(config, ...)` after `config.learners(learner_connector=...)`.",
 )
-SEVERAL_AGENTS = Reason(
-    "the config is one of several agents, whose env runner is RLlib's",
-    "No line mends it: the sparse state is for one agent.",
-)
 OTHER_PIECES = Reason(
     "RLlib's default connector pieces are not those that pieces of this package replace",
     "Leave `add_default_connectors_to_env_to_module_pipeline` and "
@@ -47,13 +43,13 @@ def missing_names(names: list[str]) -> Reason:
     return Reason(f"this version of RLlib has no {', '.join(names)}", f"Use {RANGE}.")
 
 
-def other_env_runner(env_runner_cls: type | None) -> Reason:
-    """The reason where a config has an env runner of its own, or RLlib's."""
+def other_env_runner(env_runner_cls: type | None, expected: type) -> Reason:
+    """The reason where a config has an env runner of its own, or RLlib's, and not `expected`."""
     name = getattr(env_runner_cls, "__name__", env_runner_cls)
     return Reason(
         f"env_runner_cls={name} is not this package's env runner",
         "Leave `env_runner_cls` to `use_elmur`, or derive the class from "
-        "`rllib_elmur.plugin.env_runner.ELMUREnvRunner`.",
+        f"`{expected.__module__}.{expected.__name__}`.",
     )
 
 

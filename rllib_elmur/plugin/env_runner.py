@@ -9,13 +9,13 @@ from ray.rllib.utils.annotations import override
 from rllib_elmur.plugin import default_pieces, dense_state
 from rllib_elmur.plugin.connectors import AddSnapshots, BatchToEnv, BatchToModule
 from rllib_elmur.plugin.module import ELMURTorchRLModule
+from rllib_elmur.plugin.obstacles import obstacle
 from rllib_elmur.plugin.rllib_internals import (
     OwnSampling,
     RunnerInternals,
     pipelines,
 )
 from rllib_elmur.plugin.rollout import Rollout
-from rllib_elmur.plugin.train_rows import reads_snapshots
 
 
 class ELMUREnvRunner(OwnSampling, SingleAgentEnvRunner):
@@ -47,26 +47,11 @@ class ELMUREnvRunner(OwnSampling, SingleAgentEnvRunner):
         self._rollout_pieces: tuple[BatchToModule, BatchToEnv] | None = None
         if not isinstance(self.module, ELMURTorchRLModule):
             return
-        reason = self._obstacle()
+        reason = obstacle(self)
         if reason is None:
             self._use_sparse_state()
         elif not self.worker_index:  # the driver's, which every algorithm has
             dense_state.warn(reason, self.module)
-
-    def _obstacle(self) -> dense_state.Reason | None:
-        """Why the state has to travel at each step; None if it has not."""
-        if not reads_snapshots(self.config):
-            return dense_state.LEARNER_CONNECTOR
-        missing = RunnerInternals(self).missing
-        if missing:
-            return dense_state.missing_names(missing)
-        before, after = (pipeline.connectors for pipeline in pipelines(self))
-        if (
-            default_pieces.user_pieces_to_module(before) is None
-            or default_pieces.user_pieces_to_env(after) is None
-        ):
-            return dense_state.OTHER_PIECES
-        return None
 
     def _use_sparse_state(self) -> None:
         """Puts this package's pieces in the place of RLlib's default ones."""

@@ -12,6 +12,7 @@ from rllib_elmur.config import ELMURConfig
 from rllib_elmur.errors import OptionError
 from rllib_elmur.model.elmur import ELMUR
 from rllib_elmur.plugin import dense_state
+from rllib_elmur.plugin.agents.runner import ELMURMultiAgentEnvRunner
 from rllib_elmur.plugin.dense_state import Reason
 from rllib_elmur.plugin.env_runner import ELMUREnvRunner
 from rllib_elmur.plugin.module import ENVIRONMENT, is_elmur
@@ -113,10 +114,9 @@ def _elmurs_in(config: AlgorithmConfig) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def reason_in(config: Any) -> Reason | None:
     """Why the state will be dense; None if the config leaves it to the sparse state."""
-    if config.is_multi_agent:
-        return dense_state.SEVERAL_AGENTS
-    if not issubclass(config.env_runner_cls or object, ELMUREnvRunner):
-        return dense_state.other_env_runner(config.env_runner_cls)
+    expected = ELMURMultiAgentEnvRunner if config.is_multi_agent else ELMUREnvRunner
+    if not issubclass(config.env_runner_cls or object, expected):
+        return dense_state.other_env_runner(config.env_runner_cls, expected)
     if not reads_snapshots(config):
         return dense_state.LEARNER_CONNECTOR
     return None

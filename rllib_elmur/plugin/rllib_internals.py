@@ -1,9 +1,7 @@
 """Every private name of Ray, RLlib and Tune that this package uses, behind functions of its own.
 
-Any release of Ray may rename what is private. A new release is therefore read against this file
-alone: `PRIVATE_NAMES` says which module of Ray defines each name, and in which versions the name
-was read there. Methods that RLlib documents for overriding (`_forward_train`) are not private.
-
+A new release of Ray is read against this file: `PRIVATE_NAMES` says which module defines each name,
+and in which versions it was read. Methods that RLlib documents for overriding are not private.
 Modules of Ray are imported where they are used: `import rllib_elmur` alone needs no Ray.
 """
 
@@ -11,8 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# Private names (functions, methods, attributes, keys of dicts) by the module of Ray that defines
-# them and by the oldest and the newest version of Ray in which they were read there.
+# Private names by the module of Ray that defines them, and the versions in which they were read.
 # First those that an env runner must have so that a loop of this package can take its steps.
 _OF_SAMPLING = {
     ("rllib.env.single_agent_env_runner", "2.50", "2.60"): (
@@ -27,6 +24,7 @@ _OF_SAMPLING = {
         "_try_env_step _ongoing_episodes _shared_data _needs_initial_reset _reset_envs_and_episodes"
     ),
 }
+_KL = "_update_module_kl_coeff curr_kl_coeffs_per_module"
 PRIVATE_NAMES = {
     **_OF_SAMPLING,
     ("rllib.algorithms.algorithm_config", "2.50", "2.60"): (
@@ -38,14 +36,11 @@ PRIVATE_NAMES = {
     ),
     ("rllib.connectors.env_to_module.mean_std_filter", "2.50", "2.60"): "_update_stats",
     ("rllib.env.single_agent_episode", "2.50", "2.60"): "_start_time _last_step_time",
+    ("rllib.env.multi_agent_episode", "2.50", "2.60"): "_hanging_extra_model_outputs_end",
     ("rllib.env.utils.infinite_lookback_buffer", "2.50", "2.60"): "data finalized",
     ("rllib.core.learner.torch.torch_learner", "2.50", "2.60"): "_set_optimizer_lr",
-    ("rllib.algorithms.ppo.ppo_learner", "2.50", "2.60"): (
-        "_update_module_kl_coeff curr_kl_coeffs_per_module"
-    ),
-    ("rllib.algorithms.appo.appo_learner", "2.50", "2.60"): (
-        "_update_module_kl_coeff curr_kl_coeffs_per_module"
-    ),
+    ("rllib.algorithms.ppo.ppo_learner", "2.50", "2.60"): _KL,
+    ("rllib.algorithms.appo.appo_learner", "2.50", "2.60"): _KL,
     ("_private.worker", "2.50", "2.60"): "_post_init_hooks _global_node",
     ("tune.registry", "2.50", "2.60"): "_global_registry",
     ("tune.tuner", "2.50", "2.60"): "_local_tuner",
@@ -154,20 +149,25 @@ def freeze_filters(pipeline: Any) -> None:
             piece._update_stats = False
 
 
-def note_time_axis(shared_data: dict[str, Any], episode_ids: list[str]) -> None:
-    """Tells RLlib's module-to-env pieces which episode each row is of, and of its time axis."""
-    shared_data["memorized_map_structure"] = episode_ids
+def note_time_axis(shared_data: dict[str, Any], rows: Any) -> None:
+    """Tells RLlib's module-to-env pieces whose each row is (`owners`), and of its time axis."""
+    shared_data["memorized_map_structure"] = rows
     shared_data["_added_single_ts_time_rank"] = True
 
 
-def episode_ids(shared_data: dict[str, Any]) -> list[str]:
-    """The episode of each row, for a module-to-env piece behind RLlib's own."""
+def owners(shared_data: dict[str, Any]) -> Any:
+    """Each row's episode, by id; of several agents, by module, each row's episode and agent."""
     return shared_data["memorized_map_structure"]
 
 
 def note_padding(shared_data: dict[str, Any], module_id: str) -> None:
     """Tells the learner that a module's rows are padded with zeros."""
     shared_data[f"_zero_padded_for_mid={module_id}"] = True
+
+
+def waiting_outputs(episode: Any) -> dict[Any, dict[str, Any]]:
+    """The module's outputs for agents that have acted and whose step is not over, by agent."""
+    return episode._hanging_extra_model_outputs_end
 
 
 def note_times(episode: Any, began: float, now: float) -> None:

@@ -10,6 +10,7 @@ from ray.rllib.env.env_runner import ENV_STEP_FAILURE
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.utils.metrics import RLMODULE_INFERENCE_TIMER, WEIGHTS_SEQ_NO
 
+from rllib_elmur.plugin.columns import LIVE_BATCH
 from rllib_elmur.plugin.connectors import BatchToEnv, BatchToModule, clocks_of, snapshots_of
 from rllib_elmur.plugin.memory_module import MemoryModule
 from rllib_elmur.plugin.recorder import Recorder, cut, item
@@ -119,7 +120,8 @@ class Rollout:
         columns = self._to_env.arrays(rl_module, outputs, internals.episodes, self._explore)
         columns.setdefault(Columns.ACTIONS_FOR_ENV, columns[Columns.ACTIONS])
         snapshots = np.empty(runner.num_envs, object)
-        snapshots[:] = snapshots_of(module, self._steps, self._lengths, internals.shared_data)
+        live = internals.shared_data[LIVE_BATCH]
+        snapshots[:] = snapshots_of(module, live, self._steps, self._lengths)
         columns[SNAPSHOTS] = snapshots
         columns[WEIGHTS_SEQ_NO] = np.full(runner.num_envs, internals.weights_seq_no)
         return columns

@@ -13,6 +13,7 @@ from rllib_elmur.config import ELMURConfig, ModelArguments, Search, check_names
 from rllib_elmur.envs import ENVIRONMENTS
 from rllib_elmur.errors import OptionError
 from rllib_elmur.plugin import ray_versions
+from rllib_elmur.plugin.agents.runner import ELMURMultiAgentEnvRunner
 from rllib_elmur.plugin.env_runner import ELMUREnvRunner
 from rllib_elmur.plugin.environments import importable_id
 from rllib_elmur.plugin.learner.classes import stable_learner
@@ -146,8 +147,9 @@ def _set_env_runner(config: AlgorithmConfig, previous_action: bool, previous_rew
     if isinstance(config, IMPALAConfig):  # or APPO's
         # While no remote env runner lives, RLlib samples here, and fails without an environment.
         config.env_runners(create_env_on_local_worker=True)
-    if config.env_runner_cls is None and not config.is_multi_agent:
-        config.env_runners(env_runner_cls=ELMUREnvRunner)
+    if config.env_runner_cls is None:
+        several = config.is_multi_agent
+        config.env_runners(env_runner_cls=ELMURMultiAgentEnvRunner if several else ELMUREnvRunner)
     # A choice made with the enum, or after this call, stands.
     if config.gym_env_vectorize_mode == "sync":
         use_vector_form(config)

@@ -32,8 +32,9 @@ from rllib_elmur.cli.examples import path_of
 from rllib_elmur.files import schema
 from rllib_elmur.model.state import State
 from rllib_elmur.plugin.columns import state_from
+from rllib_elmur.plugin.rows import state_of_row
 from rllib_elmur.plugin.snapshots import unpack_rows
-from rllib_elmur.plugin.train_rows import LearnerConnectorBuilder, state_of_row
+from rllib_elmur.plugin.train_rows import LearnerConnectorBuilder
 
 EVERY = 25_000  # env steps a line of the table
 

@@ -17,6 +17,7 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
 import rllib_elmur
 from rllib_elmur.plugin import dense_state, rllib_internals, say_once
+from rllib_elmur.plugin.agents.runner import ELMURMultiAgentEnvRunner
 from rllib_elmur.plugin.connectors import BatchToModule
 from rllib_elmur.plugin.env_runner import ELMUREnvRunner
 from rllib_elmur.plugin.review import what_is_off
@@ -74,11 +75,18 @@ def rllibs_env_runner_afterwards(monkeypatch):
     return elmur_ppo().env_runners(env_runner_cls=None)
 
 
-def several_agents(monkeypatch):
+def rllibs_env_runner_of_several_agents(monkeypatch):
     config = ppo(TwoAlike).multi_agent(
         policies={"shared"}, policy_mapping_fn=lambda *args, **kwargs: "shared"
     )
-    return rllib_elmur.use_elmur(config, **SMALL)
+    return rllib_elmur.use_elmur(config, **SMALL).env_runners(env_runner_cls=None)
+
+
+def several_agents_and_a_learner_connector_afterwards(monkeypatch):
+    config = rllibs_env_runner_of_several_agents(monkeypatch).env_runners(
+        env_runner_cls=ELMURMultiAgentEnvRunner
+    )
+    return config.learners(learner_connector=lambda *spaces: [])
 
 
 class TwoAlike(TwoAgents):
@@ -100,7 +108,11 @@ CASES = {
     an_env_runner_before: ("env_runner_cls=SingleAgentEnvRunner", "ELMUREnvRunner"),
     an_env_runner_afterwards: ("env_runner_cls=SingleAgentEnvRunner", "ELMUREnvRunner"),
     rllibs_env_runner_afterwards: ("env_runner_cls=None", "ELMUREnvRunner"),
-    several_agents: ("several agents", "for one agent"),
+    rllibs_env_runner_of_several_agents: ("env_runner_cls=None", "ELMURMultiAgentEnvRunner"),
+    several_agents_and_a_learner_connector_afterwards: (
+        "`config.learners(learner_connector=...)`",
+        "`rllib_elmur.use",
+    ),
 }
 
 

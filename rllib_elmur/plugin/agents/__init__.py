@@ -1,0 +1,1 @@
+"""Several agents in an environment: the env runner, its connector pieces, the train batch."""

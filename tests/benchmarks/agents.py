@@ -1,0 +1,143 @@
+"""What ELMUR costs beside RLlib's LSTM where several agents act, in PPO.
+
+    python tests/benchmarks/agents.py                     all rows
+    python tests/benchmarks/agents.py training            some of them
+
+Two agents walk through a T-Maze each, in one multi-agent environment, with one policy for both or
+one each; so agents leave an episode at different times. Peers take turns within one run on one
+thread; figures are medians, and their ratios are what carries over to other machines. `--save NAME`
+keeps them.
+"""
+
+import argparse
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import ray
+from peers import ROUNDS, Row, alternate, row
+from ray import cloudpickle
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+from ray.rllib.env.multi_agent_env import make_multi_agent
+from results import add_save, save
+from rich.console import Console
+from rich.table import Table
+
+import rllib_elmur
+from rllib_elmur.envs import ENVIRONMENTS
+
+MAZE = {"corridor_length": [3, 30], "penalty_rule": "standing_still"}
+POLICIES = {"one policy": ("shared", "shared"), "two policies": ("first", "second")}
+N_ENVS, N_STEPS = 8, 2000  # env steps of a train batch, in each of which two agents act
+
+
+def maze(config: Any) -> Any:
+    """A T-Maze of a single agent."""
+    return ENVIRONMENTS["rllib_elmur/TMazePassive-v0"].scalar(**MAZE)
+
+
+def ppo(peer: str, policies: str) -> PPOConfig:
+    """The PPO config of a peer, "ELMUR" at the defaults (one layer) or "LSTM"."""
+    names = POLICIES[policies]
+    config = PPOConfig().environment(make_multi_agent(maze), env_config={"num_agents": 2})
+    config.env_runners(num_env_runners=0, num_envs_per_env_runner=N_ENVS)
+    config.multi_agent(
+        policies=set(names), policy_mapping_fn=lambda agent, episode, **_: names[agent]
+    )
+    config.learners(num_learners=0)
+    config.training(
+        train_batch_size_per_learner=N_STEPS,
+        minibatch_size=1000,
+        num_epochs=6,
+        lr=3e-4,
+        grad_clip=0.5,
+        entropy_coeff=0.01,
+        vf_clip_param=1e6,
+        use_kl_loss=False,
+    )
+    if peer == "ELMUR":
+        return rllib_elmur.use_elmur(config, max_seq_len=35)
+    model = DefaultModelConfig(fcnet_hiddens=[64], use_lstm=True, lstm_cell_size=64, max_seq_len=35)
+    return config.rl_module(model_config=model)
+
+
+def sampling(policies: str) -> Iterator[Row]:
+    """Env steps a second of an env runner, and bytes per env step on the way to the learner."""
+    runners = {peer: _runner(ppo(peer, policies)) for peer in ("ELMUR", "LSTM")}
+    tasks = {peer: partial(r.sample, num_timesteps=N_STEPS) for peer, r in runners.items()}
+    seconds = alternate(tasks, ROUNDS)
+    rates = {peer: N_STEPS / value for peer, value in seconds.items()}
+    yield row(f"sampling, {policies}", "LSTM", rates, "env steps/s")
+    sizes = {peer: len(cloudpickle.dumps(task())) / N_STEPS for peer, task in tasks.items()}
+    yield row(f"bytes to the learner, {policies}", "LSTM", sizes, "bytes/env step")
+
+
+def update(policies: str) -> Iterator[Row]:
+    """PPO's update of one train batch, connectors and all."""
+    algorithms = {peer: ppo(peer, policies).build_algo() for peer in ("ELMUR", "LSTM")}
+    tasks = {}
+    for peer, algorithm in algorithms.items():
+        episodes = algorithm.env_runner.sample(num_timesteps=N_STEPS)
+        tasks[peer] = partial(_update, algorithm.learner_group, cloudpickle.dumps(episodes))
+    seconds = alternate(tasks, ROUNDS)
+    times = {peer: value / N_STEPS * 1e6 for peer, value in seconds.items()}
+    yield row(f"update, {policies}", "LSTM", times, "us/env step")
+    _stop(algorithms)
+
+
+def training(policies: str) -> Iterator[Row]:
+    """Env steps a second of PPO, end to end."""
+    algorithms = {peer: ppo(peer, policies).build_algo() for peer in ("ELMUR", "LSTM")}
+    seconds = alternate({peer: a.train for peer, a in algorithms.items()}, ROUNDS)
+    rates = {peer: N_STEPS / value for peer, value in seconds.items()}
+    yield row(f"training, {policies}", "LSTM", rates, "env steps/s")
+    _stop(algorithms)
+
+
+ROWS = {f.__name__: f for f in (sampling, update, training)}
+
+
+def _runner(config: PPOConfig) -> Any:
+    from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
+
+    return (config.env_runner_cls or MultiAgentEnvRunner)(config=config, worker_index=0)
+
+
+def _update(group: Any, episodes: bytes) -> None:
+    # Connectors change episodes: each update gets its own.
+    group.update(episodes=cloudpickle.loads(episodes), num_epochs=6, minibatch_size=1000)
+
+
+def _stop(algorithms: dict[str, Any]) -> None:
+    for algorithm in algorithms.values():
+        algorithm.stop()
+
+
+def command_line() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("rows", nargs="*", choices=[*ROWS, []], help="all if none")
+    add_save(parser)
+    return parser
+
+
+def main() -> None:
+    """Prints the rows that the command line asks for."""
+    arguments = command_line().parse_args()
+    ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False, logging_level="error")
+    console, data = Console(highlight=False, width=120), []
+    table = Table("what", "ELMUR", "LSTM", "ratio", "unit")
+    for name in arguments.rows or ROWS:
+        for policies in POLICIES:
+            for made in ROWS[name](policies):
+                data.append(made)
+                figures = [f"{made[key]:,.1f}" for key in ("ELMUR", "it")]
+                table.add_row(made["what"], *figures, f"{made['ratio']:.2f}", made["unit"])
+                console.print(f"{made['what']}: {made['ratio']:.2f}")
+                save(arguments.save, data)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
