@@ -20,6 +20,8 @@ from rllib_elmur.proof.search import check_all_episodes
 class CertifyMemory(SuccessMetric):
     """Reports `success`, and certifies the policy once success is high (see `proof.certify`).
 
+    In a task whose episodes do not tell `success`, a check takes place in any iteration.
+
     Reports `certified` (1 or 0; NaN in an iteration that was not checked), `certificate_states`,
     `certificate_gap` and `certificate_seconds` at the top of an iteration's results. A check that
     took long is followed by iterations without one: none begins while all checks together have
@@ -50,7 +52,8 @@ class CertifyMemory(SuccessMetric):
         result.update(dict.fromkeys(names, nan))
         success = result.get("env_runners", {}).get("success", nan)
         trained = result.get("time_total_s", nan)  # without the time of checks
-        if not success >= self._SUCCESS or self._seconds > self._SHARE * trained:
+        # NaN where episodes do not say whether they were a success: then each is checked.
+        if success < self._SUCCESS or self._seconds > self._SHARE * trained:
             return
         if self._env is None:
             self._env = env_maker(algorithm.config.env)(dict(algorithm.config.env_config))

@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from rllib_elmur.proof.certificate import Certificate
+from rllib_elmur.proof.minimal import MinimalAutomaton
+from rllib_elmur.report.automaton import MOST_KINDS, draw_automaton
 from rllib_elmur.report.retention import Retention
 from rllib_elmur.runs.evaluate import Row
 
@@ -17,13 +19,19 @@ def draw(
     certificate: Certificate | None,
     retention: Retention,
     segment_length: int,
+    memory: MinimalAutomaton | None,
     out: Path,
 ) -> None:
-    """Draws success, distance of the hints, anchors and slots, one under the other."""
-    figure = Figure(figsize=(8, 10), layout="constrained")
-    success, distance, anchors, slots = figure.subplots(
-        4, 1, height_ratios=[1.1, 0.8, 0.8, 1.3], squeeze=True
+    """Draws success, distance of the hints, anchors, slots and automaton, one under the other."""
+    proof = certificate.proof if certificate is not None else None
+    small = memory is not None and len(np.unique(memory.kind)) <= MOST_KINDS
+    heights = [1.1, 0.8, 0.8, 1.3, *([0.9] if small else [])]
+    figure = Figure(figsize=(8, 2.5 * sum(heights)), layout="constrained")
+    success, distance, anchors, slots, *automaton = figure.subplots(
+        len(heights), 1, height_ratios=heights, squeeze=True
     )
+    if small and memory is not None and proof is not None:
+        draw_automaton(*automaton, proof, memory)
     _draw_success(success, rows, certificate)
     _draw_distance(distance, retention)
     _draw_anchors(anchors, retention, segment_length)

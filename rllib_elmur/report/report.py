@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rllib_elmur.envs.finite import FiniteTask
 from rllib_elmur.errors import UserError
 from rllib_elmur.plugin import checkpoints
 from rllib_elmur.plugin.environments import env_maker
@@ -14,7 +15,10 @@ from rllib_elmur.plugin.module import ELMURTorchRLModule
 from rllib_elmur.plugin.process import one_thread, quiet
 from rllib_elmur.proof import MAX_STATES
 from rllib_elmur.proof.certificate import Certificate
+from rllib_elmur.proof.certify import require_rounded
 from rllib_elmur.proof.description import finite_task_of
+from rllib_elmur.proof.minimal import minimise
+from rllib_elmur.proof.proof import Proof
 from rllib_elmur.proof.search import check_all_episodes
 from rllib_elmur.report import SEGMENTS
 from rllib_elmur.report.retention import Retention, follow
@@ -51,9 +55,9 @@ def report(
             raise UserError(f"{checkpoint}: a report needs an ELMUR policy.")
         network, task = policy.module.network, finite_task_of(env)
         env.close()
-        certificate = None
-        if network.elmur.config.memory_levels is not None and not policy.connectors:
-            certificate = check_all_episodes(network, task, MAX_STATES)
+        certificate = None if policy.connectors else _certificate(policy.module, task)
+        proof = certificate.proof if certificate is not None else None
+        memory = None if proof is None else minimise(proof)
         retention = follow(network, task, segments)
         options = EvaluateOptions(sweep={"corridor_length": _LENGTHS}, episodes=_EPISODES)
         rows = evaluate([checkpoint], options, on_step)
@@ -62,8 +66,24 @@ def report(
         writer = csv.writer(file)
         writer.writerow(["what", "x", "value"])
         writer.writerows(_figures(rows, certificate, retention))
-    pictures.draw(rows, certificate, retention, network.elmur.config.segment_length, picture)
+        if memory is not None:
+            writer.writerow(["memories that act differently", "", len(memory.remembering)])
+            writer.writerow(["memories that the task needs", "", memory.needed])
+    length = network.elmur.config.segment_length
+    pictures.draw(rows, certificate, retention, length, memory, picture)
     return picture, table
+
+
+def _certificate(module: Any, task: FiniteTask) -> Certificate | None:
+    """The certificate of a policy; None if it is none that can be certified."""
+    try:
+        network = require_rounded(module)
+    except UserError:
+        return None
+    certificate = check_all_episodes(network, task, MAX_STATES)
+    if certificate.closed is not None:
+        certificate.proof = Proof(network, task, certificate.closed)
+    return certificate
 
 
 def _figures(

@@ -4,9 +4,19 @@ import csv
 
 import numpy as np
 import pytest
+import torch
+from matplotlib.figure import Figure
 
-from rllib_elmur.envs import TMazeMultiCueEnv
+import rllib_elmur
+from rllib_elmur.config import PAPER, ELMURConfig
+from rllib_elmur.envs import TMazeMultiCueEnv, TMazePassiveEnv
 from rllib_elmur.errors import UserError
+from rllib_elmur.model.network import PolicyNetwork
+from rllib_elmur.proof.minimal import minimise
+from rllib_elmur.proof.proof import Proof
+from rllib_elmur.proof.search import check_all_episodes
+from rllib_elmur.report.automaton import arrows, draw_automaton
+from rllib_elmur.report.report import _certificate
 from rllib_elmur.report.retention import _ways
 
 
@@ -41,3 +51,38 @@ def test_a_report_needs_corridors():
     with pytest.raises(UserError, match="may go on without an end"):
         for _ in range(9):
             next(ways)
+
+
+def test_an_attention_that_no_search_covers_gets_no_certificate_in_a_report():
+    env = TMazePassiveEnv()
+    module = rllib_elmur.ELMURTorchRLModule(
+        observation_space=env.observation_space,
+        action_space=env.action_space,
+        model_config={"memory_levels": 2, "attention_window": 8},
+    )
+    assert _certificate(module, env.finite_task()) is None
+
+
+def test_the_automaton_of_a_report_says_what_leads_from_memory_to_memory():
+    env = TMazePassiveEnv()
+    task = env.finite_task()
+    task = task._replace(correct=np.ones_like(task.correct))
+    sizes = {"n_layers": 1, "d_model": 8, "d_ff": 8, "memory_slots": 1, "memory_levels": 2}
+    config = ELMURConfig(**{**PAPER, **sizes, "segment_length": 2})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = PolicyNetwork(env.observation_space, 4, config)
+    with torch.no_grad():
+        network.pi.bias[0] = 9.0  # all memories act alike, in either situation
+    proof = Proof(network, task, check_all_episodes(network, task, 10_000).closed)
+    memory = minimise(proof)
+    assert [(a.source, a.target, a.seen) for a in arrows(proof, memory)] == [(0, 1, ""), (1, 1, "")]
+    # As a policy would that tells the hints apart:
+    hint = proof.states.situation
+    apart = memory._replace(kind=hint, remembering=np.array([1, 2]))
+    found = {(a.source, a.target): a.seen for a in arrows(proof, apart)}
+    assert found == {(0, 1): "hint -1", (0, 2): "hint 1", (1, 1): "", (2, 2): ""}
+    axes = Figure().subplots()
+    draw_automaton(axes, proof, apart)
+    said = {text.get_text() for text in axes.texts}
+    assert {"hint -1", "hint 1", "stays", "start\n1"} <= said
