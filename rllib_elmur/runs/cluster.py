@@ -39,7 +39,9 @@ def started(
     ).strip(os.pathsep)
     options: dict[str, Any] = {"address": address}
     if not address:
-        options = {"include_dashboard": False, "num_cpus": num_cpus, "num_gpus": num_gpus}
+        # A cluster that happens to run here, or RAY_ADDRESS, would be joined otherwise.
+        options = {"address": "local", "include_dashboard": False}
+        options |= {"num_cpus": num_cpus, "num_gpus": num_gpus}
         # Ray would keep a history of up to 100,000 tasks for a dashboard that is not there.
         os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
         # Beside other work on the cores, workers at Ray's niceness of 15 all but stand still.

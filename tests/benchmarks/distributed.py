@@ -110,7 +110,8 @@ def main() -> None:
     """Prints the rows that the command line asks for."""
     arguments = command_line().parse_args()
     cloudpickle.register_pickle_by_value(__import__("__main__"))
-    ray.init(num_cpus=3, log_to_driver=False, include_dashboard=False, logging_level="error")
+    options = {"log_to_driver": False, "include_dashboard": False, "logging_level": "error"}
+    ray.init("local", num_cpus=3, **options)
     table, data = Table("what", "env steps/s", "ratio"), []
     for name in arguments.rows or ROWS:
         for what, rates in ROWS[name]():

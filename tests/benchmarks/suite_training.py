@@ -127,7 +127,11 @@ def points(job: Job) -> Iterator[dict[str, Any]]:
 
     torch.set_num_threads(1)
     ray.init(
-        num_cpus=1, include_dashboard=False, log_to_driver=False, object_store_memory=200_000_000
+        address="local",  # not a cluster that happens to run here
+        num_cpus=1,
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=200_000_000,
     )
     algorithm, seconds, steps = config_of(job).build_algo(), 0.0, 0
     while steps < job.steps:

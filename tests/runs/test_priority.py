@@ -4,6 +4,10 @@ import os
 import subprocess
 import sys
 
+import ray
+
+from rllib_elmur.runs.cluster import started
+
 CODE = """
 import os
 import ray
@@ -21,3 +25,9 @@ def test_workers_of_a_ray_that_the_command_starts_are_as_important_as_the_comman
         [sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, timeout=120
     )
     assert f"niceness {os.nice(0)}" in done.stdout, done.stderr
+
+
+def test_without_an_address_ray_starts_here_whatever_cluster_runs(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")  # where nothing answers
+    with started(None, num_cpus=1, num_gpus=0, verbose=0):
+        assert ray.cluster_resources()["CPU"] == 1

@@ -1,0 +1,41 @@
+"""Tables of tasks that others wrote, from `docs/results/suite.json`."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from make_tables import each, mean, rows, table, thousands
+
+SUITE = "suite"
+POLICIES = ("elmur", "lstm")
+Row = dict[str, Any]
+
+
+@table("suite", "task | measure | env steps | seeds | ELMUR's defaults | RLlib's LSTM", SUITE)
+def _suite() -> Iterable[Iterable[str]]:
+    for name, of_task in _by_task().items():
+        first = next(iter(of_task.values()))
+        seeds = [len(of_task[p]["seeds"]) for p in POLICIES if p in of_task]
+        counts = str(seeds[0]) if len(set(seeds)) == 1 else " / ".join(map(str, seeds))
+        cells = [_cell(of_task[p]) if p in of_task else "" for p in POLICIES]
+        yield f"{name}", first["measure"], f"{first['env steps']:,}", counts, *cells
+
+
+@table("cartpole", "policy | env steps to a mean return of 350 | best mean return", "cartpole")
+def _cartpole() -> Iterable[Iterable[str]]:
+    for row in rows("cartpole"):
+        reached = each(row["steps to 350"], thousands)
+        yield row["policy"], reached, each(row["best return"], lambda value: f"{value:.0f}")
+
+
+def _by_task() -> dict[str, dict[str, Row]]:
+    found: dict[str, dict[str, Row]] = {}
+    for row in rows(SUITE):
+        found.setdefault(row["task"], {})[row["policy"]] = row
+    return found
+
+
+def _cell(row: Row) -> str:
+    last, digits = row["last tenth"], 0 if abs(mean(row["last tenth"])) > 10 else 3
+    spread = f" ({min(last):.{digits}f} to {max(last):.{digits}f})" if len(last) > 1 else ""
+    fall = f"; fell by {row['fall']:.0%} of the span" if row["fall"] > 0.1 else ""
+    return f"{mean(last):.{digits}f}{spread}{fall}"
