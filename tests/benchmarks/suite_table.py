@@ -59,6 +59,8 @@ def _row(task: Task, records: list[Row]) -> Row:
     run, curves = records[0]["run"], [known(record, task.measure) for record in records]
     best, last = zip(*(tenths(curve[:, 1]) for curve in curves), strict=True)
     low, high = task.span
+    # What lies beyond the span is not worth telling apart.
+    fallen = np.subtract(*(np.clip(tenth, low, high) for tenth in (best, last)))
     ends = [record["rows"][-1] for record in records]
     row: Row = {
         "task": run["task"],
@@ -69,7 +71,7 @@ def _row(task: Task, records: list[Row]) -> Row:
         "env steps": run["steps"],
         "last tenth": list(last),
         "best tenth": list(best),
-        "fall": round(float(max(np.subtract(best, last))) / (high - low), 4),
+        "fall": round(float(max(fallen)) / (high - low), 4),
         "env steps per second": [round(end["env steps"] / end["seconds"]) for end in ends],
     }
     if task.family and task.family.startswith("memory_"):

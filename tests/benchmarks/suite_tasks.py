@@ -66,6 +66,7 @@ RLLIB_CARTPOLE_LSTM = {
 # 038ab16, and the cards of its trained policies). It divides rewards by their scale, where here the
 # value loss is scaled; lets the clip follow the learning rate; and explores Pendulum by noise that
 # depends on the state. RLlib has neither of the latter two.
+ZOO_LSTM = {"lstm_cell_size": 256, "vf_share_layers": False, "head_fcnet_hiddens": [64]}
 ZOO_CARTPOLE = {
     "mean_std_filter": True,
     "num_envs_per_env_runner": 8,
@@ -155,9 +156,14 @@ TASKS: dict[str, Task] = {
         100_000,
         span=(0.0, 500.0),
         settings=ZOO_CARTPOLE,
+        lstm=ZOO_LSTM,
     ),
     "PendulumNoVel": Task(
-        "suite_envs:PendulumNoVel-v1", 100_000, span=(-1200.0, -200.0), settings=ZOO_PENDULUM
+        "suite_envs:PendulumNoVel-v1",
+        100_000,
+        span=(-1200.0, -200.0),
+        settings=ZOO_PENDULUM,
+        lstm=ZOO_LSTM,
     ),
     **{f"memory_len{n}": _chain("memory_len", n, n, 1) for n in MEMORY_LENGTHS},
     **{f"memory_size{n}": _chain("memory_size", n, 2, n) for n in MEMORY_SIZES},
