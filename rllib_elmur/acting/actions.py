@@ -28,6 +28,11 @@ class Actions:
         self._parts = [part for _, part in spaces_of(space)]
         self._random = np.random.default_rng(seed)
 
+    @property
+    def n_inputs(self) -> int:
+        """Numbers that the policy's head says of an action."""
+        return sum(map(_n_inputs, self._parts))
+
     @cached_property
     def _ends(self) -> np.ndarray:
         """Where the inputs of each part but the last end."""

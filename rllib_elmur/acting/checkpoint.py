@@ -46,17 +46,19 @@ def policy_of(checkpoint: Checkpoint, agent_id: Any = None) -> Policy:
     pieces: list[Piece] = []
     if checkpoint.connectors:
         pipelines = _pipelines(checkpoint, config)
-        plain = [plain_piece(piece, agent) for piece in _others(pipelines)]
-        if None in plain and config.is_multi_agent:
+        others = _others(pipelines)
+        plain = {piece: plain_piece(piece, agent) for piece in others}
+        by_rllib = [piece for piece in others if plain[piece] is None]
+        if by_rllib and config.is_multi_agent:
             raise UserError(
                 f"{checkpoint.path}: acts behind the connectors "
                 f"{', '.join(checkpoint.connectors)}; for one of several agents only previous "
                 "action and reward, MeanStdFilter on a Box and FlattenObservations can be used."
             )
-        if None in plain:
-            reads_reward = any(type(piece) not in _WITHOUT_REWARD for piece in _others(pipelines))
-            return Policy(ConnectorActor(module, pipelines, reads_reward), *spaces)
-        pieces = [piece for piece in plain if piece is not None]
+        if by_rllib:
+            reads_reward = any(type(piece) not in _WITHOUT_REWARD for piece in others)
+            return Policy(ConnectorActor(module, pipelines, by_rllib, reads_reward), *spaces)
+        pieces = [piece for piece in plain.values() if piece is not None]
     settings = checkpoint.settings
     actions = Actions(
         spaces[1], settings.get("normalize_actions", True), settings.get("clip_actions", False)
@@ -89,8 +91,8 @@ def _normalize(learned: dict[str, Any]) -> Normalize | None:
         return None
     statistics = RunningStat.from_state(learned["running_stats"][0])
     return Normalize(
-        statistics.mean if learned["de_mean_to_zero"] else None,
-        statistics.std + SMALL_NUMBER if learned["de_std_to_one"] else None,
+        np.asarray(statistics.mean) if learned["de_mean_to_zero"] else None,
+        np.asarray(statistics.std + SMALL_NUMBER) if learned["de_std_to_one"] else None,
         learned["clip_by_value"],
     )
 

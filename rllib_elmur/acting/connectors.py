@@ -88,11 +88,15 @@ class ConnectorActor:
     Args:
         module: The module.
         pipelines: Those before and behind it.
+        connectors: Those that only RLlib can run.
         reads_reward: Whether a connector may read rewards.
     """
 
-    def __init__(self, module: Any, pipelines: Pipelines, reads_reward: bool):
+    def __init__(
+        self, module: Any, pipelines: Pipelines, connectors: list[Any], reads_reward: bool
+    ):
         self.reads_reward = reads_reward
+        self.needs_ray: str | None = f"the connector {type(connectors[0]).__name__}"
         self._module, self._pipelines = module, pipelines
         self._episodes: dict[int, SingleAgentEpisode] = {}
         # What the policy chose last in each row, and what else the module said with it.

@@ -23,6 +23,7 @@ class RunningModule:
     """
 
     def __init__(self, module: Any):
+        self.needs_ray: str | None = f"its module's class, {type(module).__name__},"
         self._module = module
         self._initial = module.get_initial_state()
         self._memories = Memories(module.network.elmur) if _is_elmur(module) else None

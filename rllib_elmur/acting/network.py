@@ -68,8 +68,10 @@ class RunningNetwork:
         actions: What its head's numbers mean.
     """
 
+    needs_ray = None
+
     def __init__(self, network: PolicyNetwork, mask: NoMask | ActionMask, actions: Actions):
-        self.network, self._mask, self._actions = network, mask, actions
+        self.network, self.mask, self._actions = network, mask, actions
         self._memories = Memories(network.elmur)
         self._device = network.pi.weight.device
 
@@ -81,10 +83,10 @@ class RunningNetwork:
     def act(self, step: Step, explore: bool) -> Any:
         """Chooses actions (B, ...) for the observations of some rows."""
         observation = each_part(self._with_time, step.observation)
-        self._mask.require_allowed(observation, ~step.ended[:, None])
+        self.mask.require_allowed(observation, ~step.ended[:, None])
         features = self._memories.step(step.rows, lambda live: self.network.step(observation, live))
         require_finite(features, observation, "the environment")
-        inputs = self._mask(self.network.pi(features), observation)[:, 0]
+        inputs = self.mask(self.network.pi(features), observation)[:, 0]
         return self._actions.draw(inputs.float().numpy(force=True), explore)
 
     def _with_time(self, array: np.ndarray) -> Tensor:

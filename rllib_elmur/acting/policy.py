@@ -1,6 +1,7 @@
 """A trained policy: observations in, actions out, its memory inside."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -15,6 +16,8 @@ from rllib_elmur.model.fast.live import Rows
 class Running(Protocol):
     """A network or module with what it remembers of the episodes that it acts in."""
 
+    needs_ray: str | None
+
     def begin(self, rows: np.ndarray, n_rows: int) -> None:
         """Begins episodes in some rows of `n_rows`."""
         ...
@@ -25,9 +28,15 @@ class Running(Protocol):
 
 
 class Actor(Protocol):
-    """All between what an environment returns and what it takes."""
+    """All between what an environment returns and what it takes.
+
+    Attributes:
+        reads_reward: Whether it needs the reward of the step before.
+        needs_ray: Which part of it only RLlib can run; None: none.
+    """
 
     reads_reward: bool
+    needs_ray: str | None
 
     def begin(self, rows: np.ndarray, n_rows: int) -> None:
         """Begins episodes in some rows of `n_rows`."""
@@ -50,6 +59,7 @@ class PlainActor:
     def __init__(self, running: Running, pieces: Sequence[Piece], actions: Actions):
         self.running, self.pieces, self.actions = running, pieces, actions
         self.reads_reward = any(piece.reads_reward for piece in pieces)
+        self.needs_ray = running.needs_ray
 
     def begin(self, rows: np.ndarray, n_rows: int) -> None:
         """Begins episodes in some rows of `n_rows`."""
@@ -145,6 +155,22 @@ class Policy:
         index = np.asarray(rows)
         index = index.nonzero()[0] if index.dtype == bool else index.astype(np.int64)
         self._begun[index[index < len(self._begun)]] = False
+
+    def save(self, folder: str | Path) -> None:
+        """Writes the policy to a folder that `load_policy` reads where Ray is not installed.
+
+        Args:
+            folder: It gets two files: `policy.json` (spaces, options, what connectors do) and
+                `policy.safetensors` (weights, what filters have learned). What only a training
+                needs, such as the value head, is left out.
+
+        Raises:
+            UserError: If a part of the policy, which the message names, needs RLlib.
+        """
+        from rllib_elmur.acting import saved
+
+        spaces = self.observation_space, self.action_space
+        saved.save(self._actor, spaces, Path(folder).expanduser())
 
     def _index(self, rows: Rows | None, size: int | None) -> np.ndarray:
         """The numbers of an act's rows, for all of which there is a place then."""

@@ -20,11 +20,15 @@ class NoMask:
     """Allows every action.
 
     Attributes:
+        space: The observation space.
+        path: The keys that lead to a mask; None: there is none.
         rest: The space of what the policy reads: all of the observation.
     """
 
+    path = None
+
     def __init__(self, space: gym.Space):
-        self.rest = space
+        self.space = self.rest = space
 
     def __call__(self, logits: Tensor, observation: Any) -> Tensor:
         """The logits as they are."""
@@ -44,6 +48,8 @@ class ActionMask:
         environment: How an error calls the environment.
 
     Attributes:
+        space: The observation space.
+        path: The keys that lead to the mask.
         rest: The space of what the policy reads: the observation without its mask.
 
     Raises:
@@ -54,7 +60,7 @@ class ActionMask:
         self, space: gym.Space, path: tuple[str, ...], action_space: gym.Space, environment: str
     ):
         wanted, found = _mask_space(action_space), part_at(space, path)
-        self._path, self._environment = path, environment
+        self.space, self.path, self._environment = space, path, environment
         self._name = "observation" + "".join(f"[{key!r}]" for key in path)
         self._sizes = [size for _, part in spaces_of(action_space) for size in _sizes(part)]
         if found is None:
@@ -93,7 +99,7 @@ class ActionMask:
 
     def _allowed(self, observation: Any) -> Tensor:
         """Whether each action is allowed, (..., n)."""
-        for key in self._path:
+        for key in self.path:
             observation = observation[key]
         parts = [torch.as_tensor(part) for _, part in values_of(observation)]
         allowed = (parts[0] if len(parts) == 1 else torch.cat(parts, -1)) != 0

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 import tree
 from ray.rllib.core.columns import Columns
 from ray.rllib.utils.spaces.space_utils import batch as stack
@@ -32,9 +33,11 @@ def state_from(batch: dict[str, Any], elmur: ELMUR) -> State:
             "batch axis; an episode starts from `module.get_initial_state()`."
         )
     # RLlib narrows integers on their way; positions are counted in 64 bits.
-    integers = {name: columns[name].long() for name in ("anchors", "clock")}
-    nothing = {"context": columns["memory"][:, :, :0]}  # (B, n, 0, d)
-    return State(**{**nothing, **columns, **integers})
+    parts = {name: columns[name].long() for name in ("anchors", "clock")}
+    precision = elmur.layers[0].initial_memory.dtype
+    parts |= {name: columns[name].to(precision) for name in names if name not in parts}
+    nothing = {"context": parts["memory"][:, :, :0]}  # (B, n, 0, d)
+    return State(**(nothing | parts))
 
 
 def lengths_from(batch: dict[str, Any]) -> Tensor | None:
@@ -45,7 +48,12 @@ def lengths_from(batch: dict[str, Any]) -> Tensor | None:
 
 def state_column(state: State) -> dict[str, Tensor]:
     """Converts a state to a dict of tensors, without empty ones, which RLlib cannot store."""
-    return {name: part for name, part in state._asdict().items() if part.numel()}
+    return {name: widened(part) for name, part in state._asdict().items() if part.numel()}
+
+
+def widened(x: Tensor) -> Tensor:
+    """Returns bfloat16, which NumPy and so RLlib's columns do not have, as float32."""
+    return x.float() if x.dtype == torch.bfloat16 else x
 
 
 def each_leaf(function: Callable[..., Any], column: Any, *others: Any) -> Any:

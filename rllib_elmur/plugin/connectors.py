@@ -29,7 +29,7 @@ from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 from torch import Tensor
 
 from rllib_elmur.model.fast.live import LiveBatch
-from rllib_elmur.plugin.columns import LIVE_BATCH, each_leaf, stacked
+from rllib_elmur.plugin.columns import LIVE_BATCH, each_leaf, stacked, widened
 from rllib_elmur.plugin.live_batches import KeptLiveBatch, live_batch
 from rllib_elmur.plugin.memory_module import MemoryModule
 from rllib_elmur.plugin.rllib_internals import note_time_axis, owners
@@ -197,7 +197,7 @@ def _last_step(x: Tensor | np.ndarray) -> np.ndarray:
 
 def narrowed(x: Tensor | np.ndarray) -> np.ndarray:
     """Returns an array with numbers narrowed as RLlib does."""
-    x = x.numpy(force=True) if isinstance(x, Tensor) else x
+    x = widened(x).numpy(force=True) if isinstance(x, Tensor) else x
     return x.astype(_NARROWED.get(x.dtype, x.dtype), copy=False)
 
 

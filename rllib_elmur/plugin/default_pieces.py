@@ -20,6 +20,8 @@ from ray.rllib.connectors.module_to_env import (
     UnBatchToIndividualItems,
 )
 
+from rllib_elmur.plugin.agents.to_env import AddAgentSnapshots, AgentsToEnv
+from rllib_elmur.plugin.agents.to_module import AgentsToModules
 from rllib_elmur.plugin.connectors import AddSnapshots, BatchToEnv, BatchToModule
 
 # Behind the user's own pieces, before the module.
@@ -45,7 +47,7 @@ FROM_MODULES = [*FROM_MODULE[:3], ModuleToAgentUnmapping, *FROM_MODULE[3:]]
 TO_ENV = [NormalizeAndClipActions, ListifyDataForVectorEnv]
 # Between these in a training of several agents, and what this package puts in their place.
 _AGENTS = [AgentToModuleMapping, ModuleToAgentUnmapping]
-_OURS = [BatchToModule, BatchToEnv, AddSnapshots]
+_OURS = [BatchToModule, BatchToEnv, AddSnapshots, AgentsToModules, AgentsToEnv, AddAgentSnapshots]
 
 
 def is_default(piece: type) -> bool:

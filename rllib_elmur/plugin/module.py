@@ -26,7 +26,7 @@ from rllib_elmur.model.network import PolicyNetwork
 from rllib_elmur.model.state import State
 from rllib_elmur.plugin import dense_state, formats
 from rllib_elmur.plugin.action_mask import action_mask
-from rllib_elmur.plugin.columns import LIVE_BATCH, lengths_from, state_column, state_from
+from rllib_elmur.plugin.columns import LIVE_BATCH, lengths_from, state_column, state_from, widened
 from rllib_elmur.plugin.distributions import action_distribution
 from rllib_elmur.plugin.policy_options import as_mapping, options_of, warn_of_short_sequences
 from rllib_elmur.plugin.previous import require_previous
@@ -150,7 +150,7 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI, Targ
             outputs[Columns.STATE_OUT] = state_column(state)
         require_finite(features, batch[Columns.OBS], self._environment)
         logits = self.network.pi(features)
-        outputs[Columns.ACTION_DIST_INPUTS] = self.mask(logits, batch[Columns.OBS])
+        outputs[Columns.ACTION_DIST_INPUTS] = self.mask(widened(logits), batch[Columns.OBS])
         return outputs
 
     @override(RLModule)

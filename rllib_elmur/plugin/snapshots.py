@@ -40,9 +40,9 @@ def pack_rows(state: State, elmur: ELMUR) -> list[bytes]:
     window before that segment the tokens since the episode's start.
     """
     clock, anchors = state.clock.numpy(force=True), state.anchors.numpy(force=True)
-    memory = state.memory.numpy(force=True).astype(_memory_type(elmur))
-    segment = state.segment.numpy(force=True).astype(np.float32)
-    context = state.context.numpy(force=True).astype(np.float32)
+    parts = state.memory, state.segment, state.context
+    memory, segment, context = (part.float().numpy(force=True) for part in parts)
+    memory = memory.astype(_memory_type(elmur))
     phase = clock % segment.shape[1]
     begin = context.shape[2] - np.minimum(clock - phase, context.shape[2])
     rows = zip(clock, anchors, memory, context, begin, segment, phase, strict=True)

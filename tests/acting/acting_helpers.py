@@ -1,10 +1,13 @@
 """Environments that write down what passes through them, and the same steps by a policy."""
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import tree
 from plugin_helpers import RandomEnv, TwoAgents
+
+import rllib_elmur
 
 
 class Logs:
@@ -85,6 +88,20 @@ def assert_acts_alike(policy: Any, episodes: list[dict[str, list[Any]]]) -> None
         for chosen, action in zip(replayed(policy, log), log["actions"], strict=True):
             assert policy.action_space.contains(chosen), chosen
             assert_close(copied(chosen), action)
+
+
+def assert_survives_saving(policy: Any, episodes: list[dict[str, Any]], folder: Path) -> None:
+    """Holds the policy that is saved and loaded to the actions of this one, to the last bit."""
+    policy.save(folder)
+    loaded = rllib_elmur.load_policy(folder)
+    for kind in ("observation_space", "action_space"):
+        assert getattr(loaded, kind) == getattr(policy, kind)
+    for log in episodes:
+        policy.reset()
+        loaded.reset()
+        pairs = zip(replayed(policy, log), replayed(loaded, log), strict=True)
+        for expected, found in pairs:
+            tree.map_structure(np.testing.assert_array_equal, expected, found)
 
 
 def replayed(policy: Any, log: dict[str, list[Any]]) -> list[Any]:

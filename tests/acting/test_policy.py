@@ -10,6 +10,7 @@ from acting_helpers import (
     Logs,
     assert_acts_alike,
     assert_close,
+    assert_survives_saving,
     copied,
     replayed,
     rllibs_episodes,
@@ -26,6 +27,7 @@ from test_spaces import MORE, PAIRS
 import rllib_elmur
 from rllib_elmur.acting.connectors import ConnectorActor
 from rllib_elmur.acting.policy import PlainActor
+from rllib_elmur.errors import UserError
 from rllib_elmur.runs.evaluate import evaluate
 from rllib_elmur.runs.options import EvaluateOptions
 
@@ -55,7 +57,9 @@ def behind(*makers: Any, **options: Any) -> Any:
 @pytest.mark.parametrize("pair", PAIRS | MORE)
 def test_it_acts_as_rllib_does_in_all_spaces(pair: str, saved: Any) -> None:
     path, algo = saved(elmur_ppo(Logged, env_config((PAIRS | MORE)[pair])))
-    assert_acts_alike(rllib_elmur.load_policy(path), rllibs_episodes(algo))
+    policy, episodes = rllib_elmur.load_policy(path), rllibs_episodes(algo)
+    assert_acts_alike(policy, episodes)
+    assert_survives_saving(policy, episodes, path / "saved")
 
 
 @pytest.mark.parametrize("options", [{}, BOTH])
@@ -65,7 +69,9 @@ def test_it_takes_no_action_that_is_masked(kind: str, options: Any, saved: Any) 
     config = elmur_ppo(Masked, {"action": action, "mask": mask}, action_mask=True, **options)
     path, algo = saved(config)
     policy = rllib_elmur.load_policy(path)
-    assert_acts_alike(policy, rllibs_episodes(algo, env=Masked))
+    episodes = rllibs_episodes(algo, env=Masked)
+    assert_acts_alike(policy, episodes)
+    assert_survives_saving(policy, episodes, path / "saved")
     seen = copied(Masked.episodes[-1]["observations"][-1])  # which allows nothing
     with pytest.raises(ValueError, match=r"action_mask'\] forbids every action"):
         policy.act(seen, 0.0)
@@ -75,7 +81,9 @@ def test_it_takes_no_action_that_is_masked(kind: str, options: Any, saved: Any) 
 @pytest.mark.parametrize("pair", PAIRS)
 def test_with_the_previous_step_too(pair: str, saved: Any) -> None:
     path, algo = saved(elmur_ppo(Logged, env_config(PAIRS[pair]), **BOTH))
-    assert_acts_alike(rllib_elmur.load_policy(path), rllibs_episodes(algo))
+    policy, episodes = rllib_elmur.load_policy(path), rllibs_episodes(algo)
+    assert_acts_alike(policy, episodes)
+    assert_survives_saving(policy, episodes, path / "saved")
 
 
 MIXED = Dict({"b": Discrete(3), "a": Box(-9, 9, (2, 2), np.float64), "c": PAIRS["Dict x Box"][0]})
@@ -109,7 +117,14 @@ def test_it_acts_as_rllib_does_behind_connectors(kind: str, saved: Any) -> None:
     path, algo = saved(config)
     policy = rllib_elmur.load_policy(path)
     assert isinstance(policy._actor, actor)
-    assert_acts_alike(policy, rllibs_episodes(algo))
+    episodes = rllibs_episodes(algo)
+    assert_acts_alike(policy, episodes)
+    if actor is PlainActor:
+        assert_survives_saving(policy, episodes, path / "saved")
+    else:
+        name = "FrameStacking" if makers is FRAMES else "Doubled"
+        with pytest.raises(UserError, match=f"cannot be saved: the connector {name} needs RLlib"):
+            policy.save(path / "saved")
 
 
 def test_rllibs_own_modules_act_too(saved: Any) -> None:
@@ -130,7 +145,10 @@ class Sure(rllib_elmur.ELMURTorchRLModule):
 
 def test_so_does_a_class_derived_from_elmurs(saved: Any) -> None:
     path, algo = saved(elmur_ppo(Logged, LENGTHS, module_class=Sure))
-    assert_acts_alike(rllib_elmur.load_policy(path), rllibs_episodes(algo))
+    policy = rllib_elmur.load_policy(path)
+    assert_acts_alike(policy, rllibs_episodes(algo))
+    with pytest.raises(UserError, match="cannot be saved: its module's class, Sure, needs RLlib"):
+        policy.save(path / "saved")
 
 
 EVERY = {

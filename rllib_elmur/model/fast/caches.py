@@ -94,6 +94,11 @@ class Ring(NamedTuple):
         views = ([layer.unbind(1) for layer in part] for part in (context, outputs))
         return cls(tokens, context, outputs, *views)
 
+    def to(self, dtype: torch.dtype) -> "Ring":
+        """The same in another precision."""
+        parts = self.tokens, self.context, self.outputs
+        return self._with_views(*(part.to(dtype) for part in parts))
+
     def of_rows(self, rows: Tensor) -> "Ring":
         """A copy of some rows."""
         of_layers = (part.index_select(1, rows) for part in (self.context, self.outputs))

@@ -206,8 +206,10 @@ class LiveBatch:
         """Derives from the weights and the slots (n, B, M, d) all that a step needs."""
         self._version = self.elmur.absorbed.version()
         self._weights = w = StepWeights.of(self.elmur)
-        empty = self._index(self._anchors < 0)[..., None]
-        self._slots = SlotCache.of(torch.where(empty, w.initial, memory), w)
+        precision, empty = w.initial.dtype, self._index(self._anchors < 0)[..., None]
+        if self._ring.tokens.dtype != precision:  # the model was converted
+            self._ring = self._ring.to(precision)
+        self._slots = SlotCache.of(torch.where(empty, w.initial, memory.to(precision)), w)
         # The open tokens run again, in rows that hold so many of them.
         phase = self.clock % self._length
         for age in range(int(phase.max()), 0, -1):
