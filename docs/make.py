@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import make_options
+import make_suite  # noqa: F401 (its tables are parts of the pages)
 import make_tables
 
 ROOT = Path(__file__).parents[1]

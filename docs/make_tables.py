@@ -216,20 +216,6 @@ def _asynchronous() -> Iterable[Iterable[str]]:
 
 
 @table(
-    "cartpole",
-    "policy | env steps to a mean return of 350 | best mean return",
-    "memories-cartpole",
-)
-def _cartpole() -> Iterable[Iterable[str]]:
-    for row in rows("memories-cartpole"):
-        if row["best return"] is not None:
-            levels = model_of(row).get("memory_levels")
-            reached = each(row["steps to 350"], thousands)
-            best = each(row["best return"], lambda value: f"{value:.0f}")
-            yield f"ELMUR, memory_levels={levels}", reached, best
-
-
-@table(
     "costs",
     "what, ELMUR over peer | ratio | on another machine, with an earlier version",
     "speed",

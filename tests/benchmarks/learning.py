@@ -20,6 +20,7 @@ from typing import Any
 from results import add_save, save
 from rich.console import Console
 from rich.table import Table
+from suite_tasks import RLLIB_CARTPOLE_LSTM
 from trainings import STEPS, Curve, lowest_after, read_example, time_to, trained, with_options
 
 from rllib_elmur.runs.evaluate import evaluate
@@ -39,7 +40,7 @@ TASKS = {
     "tmaze": ("tmaze-ppo", "env_runners/success", 400_000),
     "corrected": ("tmaze-corrected-ppo", "env_runners/success", 350_000),
     "endless": ("tmaze-endless-ppo", "env_runners/success", 350_000),
-    "cartpole": ("stateless-cartpole-ppo", "env_runners/episode_return_mean", 600_000),
+    "cartpole": ("stateless-cartpole-ppo", "env_runners/episode_return_mean", 200_000),
 }
 
 
@@ -63,9 +64,11 @@ def variants(name: str, models: list[dict[str, Any]]) -> dict[str, dict[str, Any
 
     if models:
         return {f"ELMUR {json.dumps(model)}": elmur(**model) for model in models}
-    # The LSTM gets the settings of its own example where there is one.
+    # The LSTM gets what others found for it where there is such.
     lstm = {**LSTM, "max_seq_len": options.get("max_seq_len", 35)}
     own = read_example(f"{name}-lstm")["config"] if name == "tmaze-ppo" else {}
+    if name == "stateless-cartpole-ppo":
+        own = {"model_config": {"use_lstm": True, **RLLIB_CARTPOLE_LSTM}}
     return {
         f"ELMUR, memory_levels={levels}": elmur(memory_levels=levels),
         "ELMUR, memory_levels=None": elmur(memory_levels=None),
