@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 import ray
-from peers import ROUNDS, Row, alternate, row
+from peers import OPTIONS, ROUNDS, Row, alternate, row
 from ray import cloudpickle
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
@@ -29,6 +29,7 @@ from rllib_elmur.envs import ENVIRONMENTS
 
 MAZE = {"corridor_length": [3, 30], "penalty_rule": "standing_still"}
 POLICIES = {"one policy": ("shared", "shared"), "two policies": ("first", "second")}
+FORM = {"n_layers": 1, **OPTIONS}  # as in `speed.py`: L=5, M=2, attention inside the segment
 N_ENVS, N_STEPS = 8, 2000  # env steps of a train batch, in each of which two agents act
 
 
@@ -37,8 +38,8 @@ def maze(config: Any) -> Any:
     return ENVIRONMENTS["rllib_elmur/TMazePassive-v0"].scalar(**MAZE)
 
 
-def ppo(peer: str, policies: str) -> PPOConfig:
-    """The PPO config of a peer, "ELMUR" at the defaults (one layer) or "LSTM"."""
+def ppo(peer: str, policies: str, **options: Any) -> PPOConfig:
+    """The PPO config of a peer, "ELMUR" with one layer or "LSTM"; options are ELMUR's."""
     names = POLICIES[policies]
     config = PPOConfig().environment(make_multi_agent(maze), env_config={"num_agents": 2})
     config.env_runners(num_env_runners=0, num_envs_per_env_runner=N_ENVS)
@@ -57,14 +58,14 @@ def ppo(peer: str, policies: str) -> PPOConfig:
         use_kl_loss=False,
     )
     if peer == "ELMUR":
-        return rllib_elmur.use_elmur(config, max_seq_len=35)
+        return rllib_elmur.use_elmur(config, max_seq_len=35, **options)
     model = DefaultModelConfig(fcnet_hiddens=[64], use_lstm=True, lstm_cell_size=64, max_seq_len=35)
     return config.rl_module(model_config=model)
 
 
 def sampling(policies: str) -> Iterator[Row]:
     """Env steps a second of an env runner, and bytes per env step on the way to the learner."""
-    runners = {peer: _runner(ppo(peer, policies)) for peer in ("ELMUR", "LSTM")}
+    runners = {peer: _runner(ppo(peer, policies, **FORM)) for peer in ("ELMUR", "LSTM")}
     tasks = {peer: partial(r.sample, num_timesteps=N_STEPS) for peer, r in runners.items()}
     seconds = alternate(tasks, ROUNDS)
     rates = {peer: N_STEPS / value for peer, value in seconds.items()}
@@ -75,7 +76,7 @@ def sampling(policies: str) -> Iterator[Row]:
 
 def update(policies: str) -> Iterator[Row]:
     """PPO's update of one train batch, connectors and all."""
-    algorithms = {peer: ppo(peer, policies).build_algo() for peer in ("ELMUR", "LSTM")}
+    algorithms = {peer: ppo(peer, policies, **FORM).build_algo() for peer in ("ELMUR", "LSTM")}
     tasks = {}
     for peer, algorithm in algorithms.items():
         episodes = algorithm.env_runner.sample(num_timesteps=N_STEPS)
@@ -88,10 +89,16 @@ def update(policies: str) -> Iterator[Row]:
 
 def training(policies: str) -> Iterator[Row]:
     """Env steps a second of PPO, end to end."""
-    algorithms = {peer: ppo(peer, policies).build_algo() for peer in ("ELMUR", "LSTM")}
+    algorithms = {
+        "ELMUR": ppo("ELMUR", policies, **FORM).build_algo(),
+        "defaults": ppo("ELMUR", policies).build_algo(),
+        "LSTM": ppo("LSTM", policies).build_algo(),
+    }
     seconds = alternate({peer: a.train for peer, a in algorithms.items()}, ROUNDS)
     rates = {peer: N_STEPS / value for peer, value in seconds.items()}
     yield row(f"training, {policies}", "LSTM", rates, "env steps/s")
+    at_defaults = {"ELMUR": rates["defaults"], "LSTM": rates["LSTM"]}
+    yield row(f"training at the defaults, {policies}", "LSTM", at_defaults, "env steps/s")
     _stop(algorithms)
 
 
