@@ -38,9 +38,9 @@ ROUNDED = SMALL.replace(
 )
 
 
-def start(*arguments, **options):
+def start(*arguments, python=("-m", "rllib_elmur"), **options):
     """Starts `rllib`; the process leads a group of its own, as in a terminal."""
-    command = [sys.executable, "-m", "rllib_elmur", *map(str, arguments)]
+    command = [sys.executable, *python, *map(str, arguments)]
     return subprocess.Popen(
         command,
         stdout=subprocess.PIPE,

@@ -26,8 +26,8 @@ def started(
         num_gpus: GPUs to offer on this machine; None: all.
         verbose: 0 keeps what Ray, RLlib and their workers log off the screen.
     """
-    # Ctrl-C belongs to the progress callback, which lets trials save first.
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    # The progress callback takes Ctrl-C over from Tune, and lets trials save first.
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "0"
     # What `--resume` finds after a power cut is at most a second old; Tune would wait ten.
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")
     # Workers import by path what the file names, from where this process would.

@@ -1,9 +1,8 @@
 """What is heard of a training while it runs, and what Ctrl-C does to it."""
 
-import os
 import signal
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,8 +77,9 @@ class Progress(Callback):
         )
         self._asked: set[str] = set()
         self._saved: set[str] = set()
-        self._former_handler: Any = None
-        self._begun = self._announced = False
+        self._handler_before_tune = signal.getsignal(signal.SIGINT)
+        self._stop_tune: Callable[[int, Any], Any] | None = None
+        self._announced = False
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune stores its callbacks with an experiment; a resumed one gets a new object of these.
@@ -87,17 +87,16 @@ class Progress(Callback):
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Takes over Ctrl-C, and stops once it was pressed and every running trial is saved."""
-        if not self._begun:
-            # Not before: by now Tune listens to the signal with which it is stopped here.
-            self._begun = True
-            self._former_handler = signal.signal(signal.SIGINT, self._interrupt)
+        if self._stop_tune is None:
+            # What Tune does at Ctrl-C ends an experiment in such a way that it can be resumed.
+            handler: Any = signal.signal(signal.SIGINT, self._interrupt)
+            self._stop_tune = handler
         if not self.interrupted:
             return
         # A trial without a result so far has learned nothing that could be lost.
         running = {t.trial_id for t in trials if t.status == "RUNNING"} & set(self._history)
         if running <= self._saved:
-            # Tune's own signal for ending an experiment in such a way that it can be resumed.
-            os.kill(os.getpid(), signal.SIGUSR1)
+            self._stop_tune(signal.SIGINT, None)
         elif not self._announced:
             self._announced = True
             self._listener.on_stopping()
@@ -127,15 +126,17 @@ class Progress(Callback):
         if trial.trial_id in self._asked:
             self._saved.add(trial.trial_id)
 
-    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
-        """Gives Ctrl-C back."""
-        if self._begun:
-            signal.signal(signal.SIGINT, self._former_handler)
+    def end(self) -> None:
+        """Gives Ctrl-C back when Tune has ended."""
+        if self._stop_tune is None:
+            # Pressed before the first step, Tune has given it back itself.
+            self.interrupted = signal.getsignal(signal.SIGINT) is self._handler_before_tune
+        signal.signal(signal.SIGINT, self._handler_before_tune)
 
     def _interrupt(self, number: int, frame: Any) -> None:
         # Nothing is printed here: the signal may have come in the midst of printing a line.
-        if self.interrupted:
-            os.kill(os.getpid(), signal.SIGUSR1)
+        if self.interrupted and self._stop_tune is not None:
+            self._stop_tune(signal.SIGINT, None)
         self.interrupted = True
 
     def _tell(self, trials: list[Any], trial: Any, flat: dict[str, Any]) -> None:

@@ -160,6 +160,8 @@ def _fit(
     except (OSError, EOFError, json.JSONDecodeError) as error:
         # Tune's own files: Tune keeps them, and the error of a trial, in the folder.
         raise unusable(folder, f"{type(error).__name__}: {error}") from error
+    finally:
+        progress.end()
     result.checkpoints = [
         _checkpoint(trial, experiment.checkpoints) for trial in trials if trial.checkpoint
     ]

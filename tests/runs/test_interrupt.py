@@ -5,12 +5,22 @@ import os
 import shlex
 import signal
 
+import pytest
 from small_training import start
 
+from rllib_elmur.runs.options import TrainOptions
+from rllib_elmur.runs.train import train
 
-def test_training_goes_on_after_ctrl_c(small, tmp_path):
+# As on Windows.
+WITHOUT_SIGUSR1 = (
+    "import signal; del signal.SIGUSR1; from rllib_elmur.cli.verbs import main; main()"
+)
+
+
+@pytest.mark.parametrize("python", [("-m", "rllib_elmur"), ("-c", WITHOUT_SIGUSR1)])
+def test_training_goes_on_after_ctrl_c(python, small, tmp_path):
     stop = ("--stop", '{"training_iteration": 1000}', "--ray-num-cpus", 1)
-    process = start("train", "file", small, "--storage-path", tmp_path, *stop)
+    process = start("train", "file", small, "--storage-path", tmp_path, *stop, python=python)
     lines = []
     assert process.stdout is not None
     for line in process.stdout:
@@ -32,3 +42,13 @@ def test_training_goes_on_after_ctrl_c(small, tmp_path):
     [results] = tmp_path.glob("*/*/result.json")
     done = [json.loads(line)["training_iteration"] for line in results.read_text().splitlines()]
     assert done == list(range(1, iterations[-1] + 2))
+
+
+def test_ctrl_c_belongs_to_the_caller_again_after_a_training(small, tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+    [result] = train(small, TrainOptions(storage_path=tmp_path, experiment_name="short"))
+    assert signal.getsignal(signal.SIGINT) is before and not result.interrupted
+    [again] = train(
+        small, TrainOptions(storage_path=tmp_path, experiment_name="short", resume=True)
+    )  # nothing is left to do
+    assert signal.getsignal(signal.SIGINT) is before and not again.interrupted
