@@ -11,11 +11,10 @@ with both; nothing is converted.
   that RLlib sends from learners to env runners carry no number: snapshots come back from there.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
-from rllib_elmur.plugin.ray_files import METADATA
+from rllib_elmur.plugin.ray_files import metadata_of
 
 SNAPSHOT = 1
 CHECKPOINT = 1
@@ -38,15 +37,10 @@ def require_checkpoint(path: str | Path, filesystem: Any = None) -> None:
         path: The folder that the module was saved to.
         filesystem: The PyArrow file system that `path` belongs to; None: `path` may be a URI.
     """
-    import pyarrow.fs
-
-    if filesystem is None:
-        filesystem, path = pyarrow.fs.FileSystem.from_uri(str(path))
-    file = Path(path, METADATA).as_posix()
-    if filesystem.get_file_info(file).type == pyarrow.fs.FileType.NotFound:
+    metadata = metadata_of(path, filesystem)
+    if metadata is None:
         return  # RLlib restores without it
-    with filesystem.open_input_stream(file) as stream:
-        found = json.loads(stream.read()).get(KEY)
+    found = metadata.get(KEY)
     if found != CHECKPOINT:
         number = "no format number" if found is None else f"format {found}"
         raise ValueError(

@@ -30,6 +30,7 @@ from rllib_elmur.plugin.columns import LIVE_BATCH, lengths_from, state_column, s
 from rllib_elmur.plugin.distributions import action_distribution
 from rllib_elmur.plugin.policy_options import as_mapping, options_of, warn_of_short_sequences
 from rllib_elmur.plugin.previous import require_previous
+from rllib_elmur.plugin.saved_weights import ForeignWeights, explained, require_fitting
 
 # Under this key of `model_config`, `use_elmur` leaves the environment's name for error messages.
 ENVIRONMENT = "environment"
@@ -108,29 +109,22 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI, Targ
         """Loads what `save_to_path` wrote.
 
         Raises:
-            ValueError: If it has another format.
+            ValueError: If it has another format, or is that of a module with other sizes.
         """
         formats.require_checkpoint(path, filesystem)
-        super().restore_from_path(path, filesystem=filesystem, **kwargs)
+        try:
+            super().restore_from_path(path, filesystem=filesystem, **kwargs)
+        except ForeignWeights as error:
+            raise explained(error, self, path, filesystem) from error
 
     @override(TorchRLModule)
     def set_state(self, state: StateDict) -> None:
         """Loads weights, and refuses those of another module, which RLlib would load in part.
 
         Raises:
-            ValueError: If the weights are those of another module.
+            ForeignWeights: If the weights are those of another module.
         """
-        only_learned = set(self.get_non_inference_attributes())
-        differ = [
-            name
-            for name in self.state_dict().keys() ^ state.keys()
-            if name.split(".")[0] not in only_learned
-        ]
-        if differ:
-            raise ValueError(
-                f"The weights do not belong to an ELMUR module with these options: {len(differ)} "
-                f"parameters are on one side only, such as {min(differ)!r}."
-            )
+        require_fitting(self.state_dict(), state, self.get_non_inference_attributes())
         super().set_state(state)
         if hasattr(self, "target_network") and not any(
             n.startswith("target_network") for n in state

@@ -42,11 +42,38 @@ class Constructed(NamedTuple):
     keywords: dict[str, Any]
 
 
-def constructed(folder: Path) -> Constructed:
+def constructed(folder: str | Path, filesystem: Any = None) -> Constructed:
     """Reads what the object that was saved to a folder was constructed of."""
-    with open(folder / _CONSTRUCTED, "rb") as file:
-        saved = ray.cloudpickle.load(file)
+    content = _content(folder, _CONSTRUCTED, filesystem)
+    if content is None:
+        raise FileNotFoundError(f"{folder}: no {_CONSTRUCTED}.")
+    saved = ray.cloudpickle.loads(content)
     return Constructed(saved["class"], *saved["ctor_args_and_kwargs"])
+
+
+def metadata_of(folder: str | Path, filesystem: Any = None) -> dict[str, Any] | None:
+    """The metadata of the object that was saved to a folder; None without any."""
+    content = _content(folder, METADATA, filesystem)
+    return None if content is None else json.loads(content)
+
+
+def _content(folder: str | Path, name: str, filesystem: Any) -> bytes | None:
+    """What a file of a folder holds; None if there is no such file.
+
+    Args:
+        folder: The folder.
+        name: The file.
+        filesystem: The PyArrow file system of the folder; None: the folder may be a URI.
+    """
+    import pyarrow.fs
+
+    if filesystem is None:
+        filesystem, folder = pyarrow.fs.FileSystem.from_uri(str(folder))
+    file = Path(folder, name).as_posix()
+    if filesystem.get_file_info(file).type == pyarrow.fs.FileType.NotFound:
+        return None
+    with filesystem.open_input_stream(file) as stream:
+        return stream.read()
 
 
 def pipelines_of(checkpoint: Path) -> tuple[Path, Path]:

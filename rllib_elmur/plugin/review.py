@@ -1,10 +1,10 @@
 """What an ELMUR policy in a config goes without, as far as the config alone tells."""
 
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 
@@ -26,10 +26,10 @@ def what_is_off(config: AlgorithmConfig) -> str | None:
     Returns:
         None if nothing is off, or if no policy is ELMUR's.
     """
-    found = _elmur_in(config)
-    if found is None:
+    first = next(iter(elmurs_in(config).values()), None)
+    if first is None:
         return None
-    name, options = found
+    name, options = first
     by_hand = ENVIRONMENT not in options and not reads_snapshots(config)
     reason = dense_state.by_hand(name, options) if by_hand else reason_in(config)
     if reason is None:
@@ -40,17 +40,15 @@ def what_is_off(config: AlgorithmConfig) -> str | None:
 
 def short_sequences_in(config: AlgorithmConfig) -> str | None:
     """The sentence on training sequences in which memory gets no gradient; None if it gets some."""
-    found = _elmur_in(config)
-    if found is None:
-        return None
-    _, options = found
-    max_seq_len = PolicyOptions.part_of(options).max_seq_len
-    return short_sequences(max_seq_len, ELMURConfig.part_of(options).segment_length)
+    for _, options in elmurs_in(config).values():
+        max_seq_len = PolicyOptions.part_of(options).max_seq_len
+        return short_sequences(max_seq_len, ELMURConfig.part_of(options).segment_length)
+    return None
 
 
 def missing_kl_loss_in(config: AlgorithmConfig) -> str | None:
     """The sentence on a PPO without its KL loss; None if it has it, or trains no ELMUR."""
-    if not isinstance(config, PPOConfig) or config.use_kl_loss or _elmur_in(config) is None:
+    if not isinstance(config, PPOConfig) or config.use_kl_loss or not elmurs_in(config):
         return None
     return (
         "use_kl_loss=False: without the KL loss what was learned is lost now and then (POPGym's "
@@ -90,26 +88,34 @@ def require_whole_rows(config: AlgorithmConfig) -> None:
 
 def _max_seq_len_of(config: AlgorithmConfig) -> int | None:
     """The longest training sequence of a config's modules with memory; None if it has no such."""
-    lengths = [PolicyOptions.part_of(options).max_seq_len for _, options in _elmurs_in(config)]
+    elmurs = elmurs_in(config).values()
+    lengths = [PolicyOptions.part_of(elmur.options).max_seq_len for elmur in elmurs]
     of_rllib = as_mapping(config.model_config)
     if not lengths and of_rllib.get("use_lstm"):
         lengths = [of_rllib.get("max_seq_len", DefaultModelConfig.max_seq_len)]
     return max(lengths, default=None)
 
 
-def _elmur_in(config: AlgorithmConfig) -> tuple[str, dict[str, Any]] | None:
-    """The name of a config's first ELMUR class and its options; None if it has none."""
-    return next(_elmurs_in(config), None)
+class ElmurInConfig(NamedTuple):
+    """An ELMUR module of a config: the name of its class, and its options."""
+
+    class_name: str
+    options: dict[str, Any]
 
 
-def _elmurs_in(config: AlgorithmConfig) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The names of a config's ELMUR classes and their options."""
+def elmurs_in(config: AlgorithmConfig) -> dict[str, ElmurInConfig]:
+    """The ELMUR modules of a config, by their ids."""
     spec: Any = config.rl_module_spec
-    specs = spec.rl_module_specs.values() if isinstance(spec, MultiRLModuleSpec) else [spec]
-    for part in specs:
-        if is_elmur(part.module_class):
-            options = as_mapping(config.model_config) | as_mapping(part.model_config)
-            yield part.module_class.__name__, options
+    several = isinstance(spec, MultiRLModuleSpec)
+    specs = spec.rl_module_specs if several else {DEFAULT_MODULE_ID: spec}
+    return {
+        module_id: ElmurInConfig(
+            part.module_class.__name__,
+            as_mapping(config.model_config) | as_mapping(part.model_config),
+        )
+        for module_id, part in specs.items()
+        if is_elmur(part.module_class)
+    }
 
 
 def reason_in(config: Any) -> Reason | None:
