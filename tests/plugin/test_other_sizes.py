@@ -78,7 +78,7 @@ def test_a_spec_that_loads_weights_says_it_too(saved):
         action_space=env.action_space,
         model_config={**SMALL, "memory_slots": 5, "n_layers": 1},
     )
-    with pytest.raises(OptionError, match="n_layers=2 and memory_slots=2.* n_layers=1 and mem"):
+    with pytest.raises(OptionError, match=r"n_layers=2 and memory_slots=2.* n_layers=1 and mem"):
         spec.build().restore_from_path(module)
 
 
