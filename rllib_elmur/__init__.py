@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rllib_elmur.config import PAPER as PAPER
     from rllib_elmur.config import ELMURConfig as ELMURConfig
     from rllib_elmur.model.elmur import ELMUR as ELMUR
+    from rllib_elmur.plugin.curriculum import Curriculum as Curriculum
     from rllib_elmur.plugin.module import ELMURTorchRLModule as ELMURTorchRLModule
     from rllib_elmur.plugin.ppo_settings import PPO_SETTINGS as PPO_SETTINGS
     from rllib_elmur.plugin.use import use_elmur as use_elmur
@@ -34,6 +35,7 @@ _PUBLIC = {
     "load_policy": "rllib_elmur.acting.load",
     "certify": "rllib_elmur.proof.certify",
     "CertifyMemory": "rllib_elmur.proof.callback",
+    "Curriculum": "rllib_elmur.plugin.curriculum",
 }
 
 __all__ = ["__version__", *_PUBLIC]

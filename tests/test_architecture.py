@@ -23,6 +23,7 @@ for level in reversed(CHAIN):
 ALLOWED["__main__"] = {"cli"}
 PUBLIC = [
     "CertifyMemory",
+    "Curriculum",
     "ELMUR",
     "ELMURConfig",
     "ELMURTorchRLModule",
@@ -41,6 +42,7 @@ HOMES = {
     "load_policy": "acting",
     "certify": "proof",
     "CertifyMemory": "proof",
+    "Curriculum": "plugin",
 }
 
 

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from rllib_elmur.envs import checks
 from rllib_elmur.envs.episodes import Episodes
 from rllib_elmur.envs.finite import FiniteTask
+from rllib_elmur.envs.fixed_options import FixedOptions
 from rllib_elmur.envs.task import TMaze
 
 RENDER_MODES = ["ansi", "rgb_array"]
 _METADATA = {"render_modes": RENDER_MODES, "render_fps": 8}
 
 
-class TMazeEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
+class TMazeEnv(FixedOptions, gymnasium.Env[NDArray[np.float32], np.int64]):
     """A T-Maze as a `gymnasium.Env`.
 
     Observations are vectors (W,) of the task; actions are 0 right, 1 up, 2 left, 3 down, and those
@@ -94,7 +95,7 @@ class TMazeEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
         return {"corridor_length": int(self._episodes.state.corridor_length[0])}
 
 
-class TMazeVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.integer], NDArray]):
+class TMazeVectorEnv(FixedOptions, VectorEnv[NDArray[np.float32], NDArray[np.integer], NDArray]):
     """N T-Mazes in one `gymnasium.vector.VectorEnv`, without a loop over them.
 
     Step by step it returns what `gymnasium.vector.SyncVectorEnv` over N `TMazeEnv` returns

@@ -1,9 +1,10 @@
 """Bad options are refused before anything runs, by field, value and what is allowed."""
 
+import gymnasium
 import numpy as np
 import pytest
 
-from rllib_elmur.envs import TMazePassiveEnv, TMazePassiveVectorEnv
+from rllib_elmur.envs import ENVIRONMENTS, TMazePassiveEnv, TMazePassiveVectorEnv
 
 WRONG = [
     ("corridor_length", 0),
@@ -73,3 +74,16 @@ def test_wrong_seeds_and_masks_are_refused():
 @pytest.mark.parametrize("length", [7, np.int64(7), [7, 7], (7, 7), np.array([7, 7])])
 def test_corridor_length_may_be_any_integer_or_pair_of_integers(length):
     assert TMazePassiveEnv(corridor_length=length).reset(seed=0)[1]["corridor_length"] == 7
+
+
+@pytest.mark.parametrize("env_id", ENVIRONMENTS)
+def test_options_can_be_read_and_setting_one_is_an_error(env_id):
+    scalar, vector = (cls(corridor_length=7) for cls in ENVIRONMENTS[env_id])
+    for env in (scalar, vector):
+        assert env.corridor_length == 7 and env.slack == 1.0
+        with pytest.raises(AttributeError, match=r"corridor_length=9 cannot be set.*Curriculum"):
+            env.corridor_length = 9
+    wrapped = gymnasium.make(env_id, corridor_length=7)
+    with pytest.raises(AttributeError, match="cannot be set"):
+        wrapped.set_wrapper_attr("corridor_length", 9)
+    assert wrapped.get_wrapper_attr("corridor_length") == 7

@@ -1,0 +1,188 @@
+"""A curriculum changes the environments of a training, and goes on where it was."""
+
+import sys
+
+import pytest
+from plugin_helpers import RandomEnv, elmur_ppo
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.impala import IMPALAConfig
+from small_training import SMALL as FILE
+
+import rllib_elmur
+from rllib_elmur.errors import UserError
+from rllib_elmur.plugin.success import SuccessMetric
+
+MAZE = "rllib_elmur/TMazePassive-v0"
+SOURCE = """
+import rllib_elmur
+
+
+class Corridors(rllib_elmur.Curriculum):
+    stages = [{"corridor_length": [5, 6]}, {"corridor_length": 9, "slack": 3.0}]
+    at_least = 0.0
+
+
+class Steps(rllib_elmur.Curriculum):
+    stages = [{"lengths": [5]}]
+    result, at_least = "env_runners/episode_len_mean", 2.0
+"""
+
+
+@pytest.fixture
+def curricula(tmp_path, monkeypatch):
+    """The module `curricula`, which env runners in other processes find, too."""
+    (tmp_path / "curricula.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(tmp_path)
+    import curricula
+
+    yield curricula
+    sys.modules.pop("curricula")
+
+
+def maze(callback, mode=None, **env_runners):
+    config = elmur_ppo(MAZE, {"corridor_length": 2, "slack": 1.0}, max_seq_len=8)
+    config.callbacks(callback).env_runners(**env_runners)
+    if mode is not None:
+        config.env_runners(gym_env_vectorize_mode=mode)
+    return config
+
+
+def lengths(algo):
+    """The corridor's options in all env runners that have environments."""
+
+    def options(runner):
+        if runner.env is None:
+            return None
+        env = runner.env.unwrapped
+        env = env.envs[0].unwrapped if hasattr(env, "envs") else env
+        return env.corridor_length, env.slack
+
+    found = algo.env_runner_group.foreach_env_runner(options)
+    return {each for each in found if each is not None}
+
+
+@pytest.mark.parametrize(
+    ("mode", "num_env_runners"), [("vector_entry_point", 0), ("sync", 0), ("vector_entry_point", 2)]
+)
+def test_mastered_stages_change_all_env_runners(mode, num_env_runners, curricula, ray_is_quiet):
+    algo = maze(curricula.Corridors, mode, num_env_runners=num_env_runners).build_algo()
+    assert lengths(algo) == {(2, 1.0)}
+    seen = []
+    for _ in range(4):
+        result = algo.train()
+        seen.append(int(result["curriculum_stage"]))
+        assert result["env_runners"]["success"] >= 0.0
+    assert lengths(algo) == {(9, 3.0)} and seen[0] == 0 and seen[-1] == 2
+    assert seen == sorted(seen)
+    episodes = algo.env_runner_group.foreach_env_runner(
+        lambda runner: runner.sample(num_episodes=2) if runner.env else []
+    )
+    assert {e.get_infos(-1)["corridor_length"] for part in episodes for e in part} == {9}
+    algo.stop()
+
+
+def test_a_stage_that_is_not_mastered_stays(curricula):
+    class Hard(curricula.Corridors):
+        at_least = 1.1
+
+    algo = maze(Hard).build_algo()
+    for _ in range(2):
+        assert algo.train()["curriculum_stage"] == 0
+    assert lengths(algo) == {(2, 1.0)}
+    algo.stop()
+
+
+@pytest.mark.parametrize("way", ["from_checkpoint", "restore_from_path", "load_checkpoint"])
+def test_a_restored_training_goes_on_with_its_stage(way, curricula, tmp_path):
+    class Once(curricula.Corridors):
+        stages = curricula.Corridors.stages[:1]
+
+    algo = maze(Once).build_algo()
+    for _ in range(2):
+        algo.train()
+    path = str(tmp_path / "saved")
+    algo.save_to_path(path)
+    algo.stop()
+    if way == "from_checkpoint":
+        again = Algorithm.from_checkpoint(path)
+    else:
+        again = maze(Once).build_algo()
+        getattr(again, way)(path)
+    if way != "load_checkpoint":  # as Tune does it; RLlib tells callbacks of no other way
+        again.train()
+    assert lengths(again) == {((5, 6), 1.0)}
+    again.stop()
+
+
+def test_env_runners_that_are_made_anew_have_the_stage(curricula, ray_is_quiet):
+    config = maze(curricula.Corridors, num_env_runners=1).fault_tolerance(
+        restart_failed_env_runners=True
+    )
+    algo = config.build_algo()
+    for _ in range(3):
+        algo.train()
+    algo.env_runner_group.foreach_env_runner(lambda runner: sys.exit(1), local_env_runner=False)
+    for _ in range(4):
+        algo.train()
+    assert algo.env_runner_group.num_healthy_remote_workers() == 1
+    assert lengths(algo) == {(9, 3.0)}
+    algo.stop()
+
+
+def test_environments_of_others_and_asynchronous_algorithms_too(curricula, ray_is_quiet):
+    config = IMPALAConfig().environment(RandomEnv, env_config={"lengths": [3]})
+    config.env_runners(num_env_runners=1, rollout_fragment_length=10).learners(num_learners=0)
+    config.training(train_batch_size_per_learner=40).callbacks(curricula.Steps)
+    config.reporting(min_time_s_per_iteration=0)
+    algo = rllib_elmur.use_elmur(config, max_seq_len=8).build_algo()
+    for _ in range(60):
+        result = algo.train()
+        if result["curriculum_stage"] and result["env_runners"]["episode_len_mean"] == 5:
+            break
+    assert result["curriculum_stage"] == 1
+    algo.stop()
+
+
+@pytest.mark.parametrize(
+    ("stages", "words"),
+    [
+        ([], "`stages` must hold"),
+        ([{"corridor_length": 3}, {"corridor_length": 0}], "stage 2, .*corridor_length=0: must"),
+        ([{"corridor_lengt": 3}], "stage 1, .*did you mean 'corridor_length'"),
+    ],
+)
+def test_stages_that_cannot_be_are_refused_at_build(stages, words):
+    made = type("Wrong", (rllib_elmur.Curriculum,), {"stages": stages})
+    with pytest.raises(UserError, match=words):
+        maze(made).build_algo()
+
+
+def test_a_stage_with_other_spaces_is_refused_at_build():
+    made = type("Wider", (rllib_elmur.Curriculum,), {"stages": [{"cues": 5}]})
+    with pytest.raises(UserError, match=r"stage 1, .*observation_space would be .* must stay"):
+        elmur_ppo("rllib_elmur/TMazeMultiCue-v0").callbacks(made).build_algo()
+
+
+def test_a_result_that_is_not_reported_is_said_once(curricula, caplog):
+    made = type("Misspelt", (curricula.Corridors,), {"result": "env_runners/succes"})
+    algo = maze(made).build_algo()
+    for _ in range(7):
+        algo.train()
+    [said] = [r for r in caplog.records if "Misspelt" in r.message]
+    assert "Did you mean 'env_runners/success'" in said.message
+    algo.stop()
+
+
+def test_a_file_names_a_curriculum_by_its_class_path(rllib, curricula, tmp_path):
+    text = FILE.replace("    lr: 1e-4", "    lr: 1e-4\n    callbacks: curricula.Corridors")
+    (tmp_path / "small.yaml").write_text(text)
+    folder = tmp_path / "results"
+    code, output = rllib(
+        *("train", "file", tmp_path / "small.yaml", "--storage-path", folder),
+        *("--stop", '{"training_iteration": 3}'),
+    )
+    assert code == 0, output
+    [progress] = folder.glob("*/*/progress.csv")
+    names, *rows = [line.split(",") for line in progress.read_text().splitlines()]
+    assert float(rows[-1][names.index("curriculum_stage")]) == 2
+    assert issubclass(rllib_elmur.Curriculum, SuccessMetric)
