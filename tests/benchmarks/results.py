@@ -19,6 +19,9 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "results"
 PACKAGES = ("ray", "torch", "numpy", "gymnasium")
 
+# All benchmarks import this before they start Ray, whose workers would be of low priority.
+os.environ.setdefault("RAY_worker_niceness", "0")
+
 
 def add_save(parser: argparse.ArgumentParser) -> None:
     """Adds the option `--save NAME` to a benchmark's command line."""

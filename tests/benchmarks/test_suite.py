@@ -27,7 +27,7 @@ def called(*words):
         capture_output=True,
         text=True,
         timeout=300,
-        env={**os.environ, "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
 
 

@@ -3,12 +3,15 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
 import ray
 
 from rllib_elmur.runs.cluster import started
 
-CODE = """
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+COMMAND = """
 import os
 import ray
 from rllib_elmur.runs.cluster import started
@@ -17,12 +20,24 @@ with started(None, 1, 0, 0):
     niceness = ray.remote(lambda: os.nice(0))
     print("niceness", ray.get(niceness.remote()))
 """
+BENCHMARK = f"""
+import os
+import sys
+import ray
+sys.path.insert(0, {str(BENCHMARKS)!r})
+import results
+
+ray.init(num_cpus=1, include_dashboard=False)
+niceness = ray.remote(lambda: os.nice(0))
+print("niceness", ray.get(niceness.remote()))
+"""
 
 
-def test_workers_of_a_ray_that_the_command_starts_are_as_important_as_the_command():
+@pytest.mark.parametrize("code", [COMMAND, BENCHMARK], ids=["the command", "a benchmark"])
+def test_workers_are_as_important_as_what_starts_ray(code):
     environment = {k: v for k, v in os.environ.items() if k != "RAY_worker_niceness"}
     done = subprocess.run(
-        [sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120
     )
     assert f"niceness {os.nice(0)}" in done.stdout, done.stderr
 
