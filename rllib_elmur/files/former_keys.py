@@ -2,6 +2,33 @@
 
 _FILTER = "ray.rllib.connectors.env_to_module.MeanStdFilter"
 
+_IN_MODEL = "in the model_config of rl_module_spec with rllib_elmur.ELMURTorchRLModule"
+_NO_BURN_IN = (
+    "nothing: every training sequence begins with the state that the policy had there; leave the "
+    "key out"
+)
+
+#: Keys of memory, wherever they stand in a `config`: attention nets, and sequences of replay.
+MEMORY_KEYS = {
+    "use_attention": "rl_module_spec: {module_class: rllib_elmur.ELMURTorchRLModule}, whose memory "
+    "takes the place of RLlib's attention nets",
+    "attention_num_transformer_units": f"n_layers {_IN_MODEL}",
+    "attention_dim": f"d_model {_IN_MODEL}",
+    "attention_num_heads": f"n_heads {_IN_MODEL}",
+    "attention_head_dim": f"d_model and n_heads {_IN_MODEL}: a head has d_model / n_heads",
+    "attention_memory_inference": f"attention_window and memory_slots {_IN_MODEL}",
+    "attention_memory_training": f"attention_window and max_seq_len {_IN_MODEL}",
+    "attention_position_wise_mlp_dim": f"d_ff {_IN_MODEL}",
+    "attention_init_gru_gate_bias": "nothing: ELMUR has no gates; leave the key out",
+    "attention_use_n_prev_actions": f"previous_action {_IN_MODEL}",
+    "attention_use_n_prev_rewards": f"previous_reward {_IN_MODEL}",
+    "burn_in": _NO_BURN_IN,
+    "replay_burn_in": _NO_BURN_IN,
+    "replay_buffer_burn_in": _NO_BURN_IN,
+    "zero_init_states": _NO_BURN_IN,
+    "replay_zero_init_states": _NO_BURN_IN,
+}
+
 #: Keys of a `config` mapping.
 CONFIG_KEYS = {
     "num_workers": "num_env_runners",

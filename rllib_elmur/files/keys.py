@@ -9,7 +9,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 
 from rllib_elmur.errors import nearest
-from rllib_elmur.files.former_keys import CONFIG_KEYS
+from rllib_elmur.files.former_keys import CONFIG_KEYS, MEMORY_KEYS
 from rllib_elmur.files.validator import Validator
 
 # Keys that RLlib keeps under a private name, so that only these methods set them. Which method
@@ -56,7 +56,7 @@ def valid_part(
     names |= set(_ALSO)
     if default.train_batch_size_per_learner is None:  # of an off-policy algorithm
         names.add("train_batch_size")
-    refuse_former(here, content, names)
+    content = refuse_former(here, content, names)
     valid = {}
     for key, value in content.items():
         at = here.at(key)
@@ -79,10 +79,31 @@ def valid_part(
     return valid
 
 
-def refuse_former(here: Validator, content: dict[str, Any], names: set[str] | None = None) -> None:
-    """Notes keys of RLlib's former files, but for those that the algorithm still has."""
+def refuse_former(
+    here: Validator, content: dict[str, Any], names: set[str] | None = None
+) -> dict[str, Any]:
+    """Notes keys of RLlib's former files, but for those that the algorithm still has.
+
+    Returns:
+        The content without keys of memory, at any depth.
+    """
     for key in content:
         if key in CONFIG_KEYS and key not in (names or ()):
-            here.at(key).problem(
-                f"{key!r} is a key of RLlib's former files: use {CONFIG_KEYS[key]}."
-            )
+            _refuse(here.at(key), key, CONFIG_KEYS[key])
+    return _without_memory_keys(here, content)
+
+
+def _without_memory_keys(here: Validator, content: dict[str, Any]) -> dict[str, Any]:
+    rest = {}
+    for key, value in content.items():
+        if key in MEMORY_KEYS:
+            _refuse(here.at(key), key, MEMORY_KEYS[key])
+        elif isinstance(value, dict) and key not in ("env_config", "learner_config_dict"):
+            rest[key] = _without_memory_keys(here.at(key), value)
+        else:
+            rest[key] = value
+    return rest
+
+
+def _refuse(here: Validator, key: str, use: str) -> None:
+    here.problem(f"{key!r} is a key of RLlib's former files: use {use}.")

@@ -4,6 +4,8 @@ import pytest
 import ray
 from small_training import SMALL
 
+from rllib_elmur.files.former_keys import MEMORY_KEYS
+
 LINES = SMALL.splitlines()
 
 
@@ -33,6 +35,12 @@ def line_of(text: str) -> int:
         ("n_layers: 1", "previous_action: 3", ["previous_action=3", "a bool"]),
         ("lr: 1e-4", "learner_config_dict: {weight_decai: 1}", ["Did you mean 'weight_decay'"]),
         ("lr: 1e-4", "learner_config_dict: {weight_decay: -1}", ["weight_decay=-1", ">= 0.0"]),
+        ("lr: 1e-4", "use_attention: true", ["former", "rllib_elmur.ELMURTorchRLModule"]),
+        ("lr: 1e-4", "model: {attention_dim: 64}", ["'model'", "'attention_dim'", "use d_model"]),
+        ("d_model: 16", "attention_num_heads: 2", ["former", "use n_heads in the model_config"]),
+        ("lr: 1e-4", "replay_buffer_config: {replay_burn_in: 20}", ["'replay_burn_in'", "nothing"]),
+        ("lr: 1e-4", "zero_init_states: false", ["former", "the state that the policy had"]),
+        ("lr: 1e-4", "model_config: {use_attention: true}", ["'use_attention'", "memory"]),
         ("minibatch_size: 100", "minibatch_size: 9", ["max_seq_len=10", ">= 10"]),
         ("lr: 1e-4", "learner_config_dict: [weight_decay]", ["must be a mapping"]),
         ("    env_config: {corridor_length: 3", "    env_config: {corridor_length: 0", ["=0"]),
@@ -49,6 +57,17 @@ def test_a_wrong_entry_is_named_with_file_and_line(rllib, tmp_path, old, new, ex
         assert part in output
     assert "Traceback" not in output
     assert not ray.is_initialized()
+
+
+def test_every_former_key_of_attention_nets_and_of_burn_in_is_answered_once(rllib, tmp_path):
+    file = tmp_path / "wrong.yaml"
+    given = "".join(f"    {key}: 1\n" for key in MEMORY_KEYS)
+    file.write_text(SMALL.replace("    lr: 1e-4\n", given))
+    code, output = rllib("train", "file", file)
+    lines = output.splitlines()
+    assert code == 1 and len(lines) == len(MEMORY_KEYS)
+    for key, line in zip(MEMORY_KEYS, lines, strict=True):
+        assert f"{key!r} is a key of RLlib's former files: use " in line
 
 
 def test_algorithms_without_a_value_function_on_sequences_are_refused(rllib, tmp_path):
