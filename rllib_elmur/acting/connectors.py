@@ -48,8 +48,10 @@ class Pipelines:
         self.to_module = config.build_env_to_module_connector(env, spaces, torch.device("cpu"))
         self.to_env = config.build_module_to_env_connector(env, spaces)
         pipelines = self.to_module, self.to_env
-        for pipeline, folder in zip(pipelines, pipelines_of(checkpoint), strict=True):
+        # Pipelines that were not saved have learned nothing.
+        for pipeline, folder in zip(pipelines, pipelines_of(checkpoint) or (), strict=False):
             pipeline.restore_from_path(folder)
+        for pipeline in pipelines:
             freeze_filters(pipeline)
         self._learned = {p: copy.deepcopy(p.get_state()) for p in pipelines}
         self._shared: dict[str, Any] = {}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rllib_elmur.files.validator import Validator
+from rllib_elmur.plugin.environments import is_class_path
 
 _TAKES_OBJECT = re.compile(r"^env$|^callbacks|_(class|cls|fn|function)$")
 
@@ -20,7 +21,7 @@ def with_objects(here: Validator, content: dict[str, Any]) -> dict[str, Any]:
             made[key] = _vectorize_mode(here.at(key), value)
         elif key.endswith("_connector"):
             made[key] = _connector(_objects(here.at(key), value))
-        elif _TAKES_OBJECT.search(key) and (key != "env" or _is_class_path(value)):
+        elif _TAKES_OBJECT.search(key) and (key != "env" or is_class_path(value)):
             made[key] = _objects(here.at(key), value)
         else:
             made[key] = value
@@ -56,11 +57,6 @@ def _vectorize_mode(here: Validator, value: str) -> Any:
         here.problem(f"{here.name}={value!r} must be one of {', '.join(modes)}.")
         return None
     return VectorizeMode(value)
-
-
-def _is_class_path(env: Any) -> bool:
-    """Whether an `env` is a class path rather than a registered id such as ``pkg/Maze-v0``."""
-    return isinstance(env, str) and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", env) is not None
 
 
 def imported(here: Validator, path: Any) -> Any:

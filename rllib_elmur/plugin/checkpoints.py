@@ -8,8 +8,9 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_elmur.errors import UserError
-from rllib_elmur.plugin import default_pieces, formats, ray_files
+from rllib_elmur.plugin import default_pieces, formats, import_paths, ray_files
 from rllib_elmur.plugin.module import is_elmur
+from rllib_elmur.plugin.rllib_internals import connector_builders
 
 
 @dataclass
@@ -73,6 +74,7 @@ def load(checkpoint: Path, module_id: str | None = None) -> Checkpoint:
             module cannot be built.
     """
     path = find(checkpoint)
+    import_paths.add_those_of(path)
     modules = ray_files.modules_of(path)
     wanted = DEFAULT_MODULE_ID if module_id is None else module_id
     if wanted not in modules:
@@ -85,9 +87,14 @@ def load(checkpoint: Path, module_id: str | None = None) -> Checkpoint:
         require_format(path)
         settings = _settings(path)
         module: Any = RLModule.from_checkpoint(str(modules[wanted]))
-        pipelines = [ray_files.constructed(folder) for folder in ray_files.pipelines_of(path)]
+        folders = ray_files.pipelines_of(path) or ()
+        pipelines = [ray_files.constructed(folder) for folder in folders]
     except UserError:
         raise
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{checkpoint}: {error}, which its training imported. Put its folder into PYTHONPATH."
+        ) from error
     except Exception as error:
         raise UserError(
             f"{checkpoint}: its module cannot be restored: {type(error).__name__}: {error}"
@@ -95,11 +102,37 @@ def load(checkpoint: Path, module_id: str | None = None) -> Checkpoint:
     module.eval()
     pieces = [piece[0] for made in pipelines for piece in made.keywords.get("connectors", ())]
     others = [piece.__name__ for piece in pieces if not default_pieces.is_default(piece)]
-    spaces = [
-        getattr(module, f"{kind}_space") if space is None else space
-        for kind, space in zip(("observation", "action"), pipelines[0].arguments, strict=True)
-    ]
-    return Checkpoint(path, settings, wanted, module, others, *spaces)
+    spaces: Any = pipelines[0].arguments if pipelines else (None, None)
+    found = Checkpoint(path, settings, wanted, module, others, *spaces)
+    if not pipelines:
+        _complete(found)
+    if found.observation_space is None:
+        found.observation_space = module.observation_space
+    if found.action_space is None:
+        found.action_space = module.action_space
+    return found
+
+
+def _complete(checkpoint: Checkpoint) -> None:
+    """Adds what the config of a training from recordings says of connectors, which were not saved.
+
+    It had no evaluation, and so no pipelines.
+    """
+    config = algorithm_config(checkpoint)
+    if connector_builders(config)[0] is not None:
+        checkpoint.connectors = ["env_to_module_connector"]
+        checkpoint.observation_space = config.observation_space  # what stands before it
+
+
+def environment_of(checkpoint: Checkpoint) -> Any:
+    """The environment of the training.
+
+    Raises:
+        UserError: If it had none, as one from recordings may.
+    """
+    if checkpoint.settings["env"] is None:
+        raise UserError(f"{checkpoint.path}: its training had no environment; name one with --env.")
+    return checkpoint.settings["env"]
 
 
 def require_format(checkpoint: Path) -> None:

@@ -20,12 +20,15 @@ def env_maker(env: Any) -> Callable[[dict[str, Any]], Any]:
     """A function from an `env_config` to an environment, as RLlib would make it.
 
     Args:
-        env: A class, an id of RLlib's registry or an id of Gymnasium's, which may begin with the
-            module that registers it (``popgym:popgym-RepeatFirstEasy-v0``).
+        env: A class, the import path of one, an id of RLlib's registry or an id of Gymnasium's,
+            which may begin with the module that registers it
+            (``popgym:popgym-RepeatFirstEasy-v0``).
 
     Raises:
-        UserError: If the id is known to neither.
+        UserError: If there is no such class, or if the id is known to neither.
     """
+    if is_class_path(env) and env_creator(env) is None and env not in gym.registry:
+        env = _class_at(env)
     if inspect.isclass(env):
         return lambda options: env(EnvContext(options, worker_index=0))
     creator = env_creator(env)
@@ -33,6 +36,21 @@ def env_maker(env: Any) -> Callable[[dict[str, Any]], Any]:
         return lambda options: creator(EnvContext(options, worker_index=0))
     gymnasium_spec(env)
     return lambda options: gym.make(env, **options)
+
+
+def is_class_path(env: Any) -> bool:
+    """Whether an `env` is a class path rather than a registered id such as ``pkg/Maze-v0``."""
+    return isinstance(env, str) and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", env) is not None
+
+
+def _class_at(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(
+            f"env={path!r}: {error}. An import path such as package.module.Name is needed."
+        ) from error
 
 
 def gymnasium_spec(env: str) -> gym.envs.registration.EnvSpec:

@@ -13,7 +13,8 @@ import ray.cloudpickle
 
 NAMES = {
     ("rllib.core", "2.56", "2.60"): (
-        "learner_group learner rl_module env_runner env_to_module_connector module_to_env_connector"
+        "learner_group learner rl_module env_runner eval_env_runner env_to_module_connector"
+        " module_to_env_connector"
     ),
     ("rllib.utils.checkpoints", "2.56", "2.60"): (
         "metadata.json class_and_ctor_args.pkl state_file class_and_ctor_args_file class"
@@ -27,7 +28,7 @@ NAMES = {
 }
 METADATA = "metadata.json"
 _MODULES = Path("learner_group", "learner", "rl_module")
-_ENV_RUNNER = "env_runner"
+_ENV_RUNNER, _EVALUATION_RUNNER = "env_runner", "eval_env_runner"
 _TO_MODULE, _FROM_MODULE = "env_to_module_connector", "module_to_env_connector"
 _ALGORITHM_METADATA, _CONSTRUCTED = "rllib_checkpoint.json", "class_and_ctor_args.pkl"
 _CHECKPOINT = "checkpoint_"
@@ -76,10 +77,16 @@ def _content(folder: str | Path, name: str, filesystem: Any) -> bytes | None:
         return stream.read()
 
 
-def pipelines_of(checkpoint: Path) -> tuple[Path, Path]:
-    """The folders of both pipelines in an algorithm's checkpoint: to the module, and from it."""
-    folder = checkpoint / _ENV_RUNNER
-    return folder / _TO_MODULE, folder / _FROM_MODULE
+def pipelines_of(checkpoint: Path) -> tuple[Path, Path] | None:
+    """The folders of both pipelines in an algorithm's checkpoint: to the module, and from it.
+
+    Without an env runner in its own process an algorithm holds the pipelines itself. One that
+    learns from recordings has those of its evaluation, or none.
+    """
+    for folder in (checkpoint / _ENV_RUNNER, checkpoint, checkpoint / _EVALUATION_RUNNER):
+        if (folder / _TO_MODULE).is_dir():
+            return folder / _TO_MODULE, folder / _FROM_MODULE
+    return None
 
 
 def modules_of(checkpoint: Path) -> dict[str, Path]:
@@ -108,9 +115,11 @@ def is_whole(checkpoint: Path) -> bool:
     """Whether no file of an algorithm's checkpoint is missing or cut short.
 
     A training that was killed, or whose disk was full, leaves the last one as far as it came. Each
-    component's metadata name the pickles beside them, and a pickle ends with a full stop.
+    component's metadata name the pickles beside them, and a pickle ends with a full stop. The
+    algorithm's own state is written last, behind the env runner, which not every algorithm has.
     """
-    components = [checkpoint / _ENV_RUNNER, *(checkpoint / part for part in _MODULES.parents)]
+    components = [checkpoint / part for part in _MODULES.parents]
+    components += filter(Path.is_dir, [checkpoint / _ENV_RUNNER])
     try:
         for folder in {*components, checkpoint / _MODULES, *modules_of(checkpoint).values()}:
             name = _ALGORITHM_METADATA if folder == checkpoint else METADATA

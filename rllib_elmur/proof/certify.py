@@ -89,7 +89,7 @@ def certify(
         )
     if task is None and env is None:
         task = _task_of_training(policy.settings)
-    name = env or policy.settings["env"]
+    name = env or checkpoints.environment_of(policy)
     made = env_maker(name)({**({} if env else policy.env_config), **(env_config or {})})
     try:
         return certify_module(policy.module, made, max_states, on_progress, task)

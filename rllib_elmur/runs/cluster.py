@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import ray
 
 from rllib_elmur.errors import UserError, innermost_error, root_cause
+from rllib_elmur.plugin.import_paths import own_paths
 from rllib_elmur.plugin.rllib_internals import logs_of_worker
 
 
@@ -31,11 +31,8 @@ def started(
     # What `--resume` finds after a power cut is at most a second old; Tune would wait ten.
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")
     # Workers import by path what the file names, from where this process would.
-    ours_first = [
-        path for path in sys.path if path and not path.startswith((sys.prefix, sys.base_prefix))
-    ]
     os.environ["PYTHONPATH"] = os.pathsep.join(
-        dict.fromkeys([*ours_first, *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+        dict.fromkeys([*own_paths(), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
     ).strip(os.pathsep)
     options: dict[str, Any] = {"address": address}
     if not address:

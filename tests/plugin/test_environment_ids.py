@@ -1,5 +1,6 @@
 """Ids that other packages register with Gymnasium work wherever an environment is named."""
 
+import shlex
 import subprocess
 import sys
 import warnings
@@ -35,6 +36,11 @@ class Walk(gym.Env):
     def step(self, action):
         self.time += 1
         return self.time % 3, float(action), self.time >= self.length, False, {}
+
+
+class OfConfig(Walk):
+    def __init__(self, config):
+        super().__init__(**config)
 """
 WITH_MODULE = "elsewhere:elsewhere-Walk-v0"
 FILE = f"""
@@ -83,6 +89,15 @@ def package(tmp_path, monkeypatch):
 def test_an_id_behind_its_module_is_made_with_its_options(package):
     env = env_maker(WITH_MODULE)({"length": 7})
     assert env.unwrapped.length == 7
+
+
+def test_a_class_path_is_an_environment_everywhere(package, rllib, checkpoint):
+    assert env_maker("elsewhere.walk.OfConfig")({"length": 7}).length == 7
+    for verb in ("evaluate", "certify"):
+        code, output = rllib(verb, checkpoint, "--env", "elsewhere.walk.Run")
+        assert code == 1 and "env='elsewhere.walk.Run': module 'elsewhere.walk'" in output
+    code, output = rllib("certify", checkpoint, "--env", "elsewhere.walk.OfConfig")
+    assert code == 1 and "OfConfig has no finite description" in output
 
 
 def test_a_file_may_name_an_id_behind_its_module(package):
@@ -158,7 +173,18 @@ def test_a_file_is_trained_on_remote_env_runners_and_its_policy_evaluated(packag
         timeout=300,
     )
     assert trained.returncode == 0, trained.stdout + trained.stderr
-    for options in ([], ["--env", WITH_MODULE]):
+    [command] = [line for line in trained.stdout.splitlines() if line.startswith("Evaluate:")]
+    words = shlex.split(command.removeprefix("Evaluate:"))
+    anywhere = subprocess.run(
+        [sys.executable, "-m", "rllib_elmur", *words[1:]],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert anywhere.returncode == 0, anywhere.stdout + anywhere.stderr
+    of_class = ["--env", "elsewhere.walk.OfConfig", "--env-config", '{"length": 3}']
+    for options in ([], ["--env", WITH_MODULE], of_class):
         code, printed = rllib("evaluate", package / "results", "--episodes", "2", *options)
         assert code == 0 and "2" in printed, printed
 

@@ -1,0 +1,32 @@
+"""Where a training imported what its file names, for evaluations that are run elsewhere."""
+
+import json
+import sys
+from pathlib import Path
+
+_FILE = "import_paths.json"
+_ABOVE = 3  # folders between a checkpoint and its experiment, and one to spare
+
+
+def own_paths() -> list[str]:
+    """The folders that modules are imported from, without those of the Python installation."""
+    return [
+        path for path in sys.path if path and not path.startswith((sys.prefix, sys.base_prefix))
+    ]
+
+
+def note_in(experiment: Path) -> None:
+    """Notes the folders in the folder of an experiment's results."""
+    experiment.mkdir(parents=True, exist_ok=True)
+    paths = [str(Path(path).resolve()) for path in own_paths()]
+    (experiment / _FILE).write_text(json.dumps(paths) + "\n", encoding="utf-8")
+
+
+def add_those_of(checkpoint: Path) -> None:
+    """Lets modules be imported from where the training of a checkpoint imported them."""
+    for folder in list(checkpoint.parents)[:_ABOVE]:
+        file = folder / _FILE
+        if file.is_file():
+            noted = json.loads(file.read_text(encoding="utf-8"))
+            sys.path += [p for p in noted if p not in sys.path and Path(p).is_dir()]
+            return
