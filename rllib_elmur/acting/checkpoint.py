@@ -26,13 +26,14 @@ from rllib_elmur.plugin.previous import PreviousInput
 _WITHOUT_REWARD = {FlattenObservations, FrameStacking, MeanStdFilter}
 
 
-def policy_of(checkpoint: Checkpoint, agent_id: Any = None) -> Policy:
+def policy_of(checkpoint: Checkpoint, agent_id: Any = None, seed: int | None = None) -> Policy:
     """Makes the policy of a checkpoint, at the start of an episode.
 
     Args:
         checkpoint: From `checkpoints.load`.
         agent_id: In a training of several agents, the one for which it acts; None: any whose
             module it is.
+        seed: Of the actions that an ELMUR policy draws; others draw by PyTorch's generator.
 
     Raises:
         UserError: If its connectors cannot be built or need an agent that is not named.
@@ -61,7 +62,10 @@ def policy_of(checkpoint: Checkpoint, agent_id: Any = None) -> Policy:
         pieces = [piece for piece in plain.values() if piece is not None]
     settings = checkpoint.settings
     actions = Actions(
-        spaces[1], settings.get("normalize_actions", True), settings.get("clip_actions", False)
+        spaces[1],
+        settings.get("normalize_actions", True),
+        settings.get("clip_actions", False),
+        seed,
     )
     if type(module) is ELMURTorchRLModule:
         running = RunningNetwork(module.network, module.mask, actions)

@@ -5,7 +5,9 @@ import json
 from collections.abc import Callable
 from dataclasses import Field, dataclass, fields
 from functools import wraps
+from importlib.metadata import version
 from pathlib import Path
+from platform import python_version
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -14,8 +16,19 @@ from rllib_elmur.config import option
 from rllib_elmur.files.source import read_values
 from rllib_elmur.proof import MAX_STATES
 from rllib_elmur.report import SEGMENTS
-from rllib_elmur.runs.options import EvaluateOptions
+from rllib_elmur.runs.options import EvaluateOptions, TrainOptions
 
+
+def _print_versions(wanted: bool) -> None:
+    if wanted:
+        versions = (f"{name} {version(name)}" for name in ("rllib_elmur", "ray", "torch"))
+        typer.echo(f"{', '.join(versions)}, Python {python_version()}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_print_versions, is_eager=True, help="Print versions.")
+]
 File = Annotated[Path, typer.Argument(help="YAML, or Python that defines `config`.")]
 Name = Annotated[str, typer.Argument(help="Name of the example.")]
 NewFile = Annotated[Path | None, typer.Option(help="File to write it to.")]
@@ -23,6 +36,15 @@ Checkpoint = Annotated[Path, typer.Argument(help="A checkpoint, or a folder of r
 Checkpoints = Annotated[
     list[Path], typer.Argument(help="Checkpoints, or folders of results (their newest).")
 ]
+
+
+@dataclass(frozen=True)
+class RunFlags(TrainOptions):
+    """Flags of `rllib train`, without a file."""
+
+    run: str | None = option(None, "An algorithm of RLlib, such as PPO.")
+    env: str | None = option(None, "A registered id, a class path, or module:id.")
+    config: dict[str, Any] | None = option(None, "What a file says under `config`.")
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,9 @@ from rllib_elmur.errors import UserError
 
 _ARGUMENTS = {
     "train": {
-        "run": "write a file with `run` and `env` and use `rllib train file FILE`",
-        "--run": "write a file with `run` and `env` and use `rllib train file FILE`",
-        "--algo": "write a file with `run` and `env` and use `rllib train file FILE`",
-        "--env": "write a file with `run` and `env` and use `rllib train file FILE`",
+        "run": "use `rllib train --run ALGORITHM --env ID`",
+        "--algo": "use --run",
         "-f": "use `rllib train file FILE`",
-        "--config": "write it into the file's `config`",
         "--framework": "RLlib's new API stack is PyTorch only; leave the option out",
         "--torch": "RLlib's new API stack is PyTorch only; leave the option out",
         "--eager": "RLlib's new API stack is PyTorch only; leave the option out",

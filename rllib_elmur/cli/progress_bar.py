@@ -7,6 +7,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rllib_elmur.runs.evaluate import Moment
 
+_STEP = "step {task.fields[steps]:,} of at most {task.fields[most]:,}"
+
 
 def progress_bar(console: Console, title: str, done: str) -> Progress:
     """A bar that vanishes when its work is done.
@@ -32,8 +34,8 @@ class EpisodesBar:
 
     def __init__(self, console: Console):
         self._console = console
-        self._bar = progress_bar(console, "{task.description}", "step {task.fields[steps]:,}")
-        self._task = self._bar.add_task("", total=None, steps=0)
+        self._bar = progress_bar(console, "{task.description}", _STEP)
+        self._task = self._bar.add_task("", total=None, steps=0, most=0)
         self._swept: dict[str, Any] | None = None
 
     def __enter__(self) -> "EpisodesBar":
@@ -50,7 +52,7 @@ class EpisodesBar:
             title = ", ".join(
                 f"{words(name)} {shown(value)}" for name, value in moment.swept.items()
             )
-            self._bar.reset(self._task, description=title or "episodes", steps=0)
+            self._bar.reset(self._task, description=title or "episodes", steps=0, most=moment.most)
         if moment.frame is not None:
             self._console.print(moment.frame, markup=False)
         self._bar.update(

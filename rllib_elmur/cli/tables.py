@@ -11,7 +11,7 @@ from rich.table import Table
 
 from rllib_elmur.cli.progress_bar import shown, words
 from rllib_elmur.errors import UserError
-from rllib_elmur.runs.evaluate import Row
+from rllib_elmur.runs.rows import Row
 
 _STYLES = (("o", "-"), ("s", "--"), ("^", "-."), ("D", ":"), ("v", (0, (5, 1))), ("x", (0, (1, 1))))
 
@@ -33,9 +33,13 @@ def _table(rows: list[Row], title: str | None) -> Table:
     }
     columns["episodes"] = [f"{row.episodes}" for row in rows]
     if any(row.success is not None for row in rows):
-        columns["success"] = ["-" if r.success is None else f"{r.success:.3f}" for r in rows]
-    columns["return"] = [f"{row.episode_return:.3f}" for row in rows]
-    columns["steps"] = [f"{row.episode_length:,.1f}" for row in rows]
+        columns["success"] = [_shown(row.success, ".3f") for row in rows]
+    columns["return"] = [_shown(row.episode_return, ".3f") for row in rows]
+    columns["steps"] = [_shown(row.episode_length, ",.1f") for row in rows]
+    if any(row.unfinished for row in rows):
+        columns["unfinished"] = [f"{row.unfinished}" for row in rows]
+        columns["return so far"] = [_shown(row.unfinished_return, ".3f") for row in rows]
+        columns["steps so far"] = [_shown(row.unfinished_length, ",.1f") for row in rows]
     columns["steps per second"] = [f"{row.steps_per_second:,.0f}" for row in rows]
     table = Table(title=title, title_justify="left", title_style="bold")
     for heading, cells in columns.items():
@@ -44,6 +48,25 @@ def _table(rows: list[Row], title: str | None) -> Table:
     for cells in zip(*columns.values(), strict=True):
         table.add_row(*cells)
     return table
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def note_on_unfinished(rows: list[Row], max_episode_steps: int) -> str | None:
+    """The sentence on episodes that were left at the bound of their length; None without any."""
+    left = sum(
+        row.unfinished
+        for row in rows
+        if row.unfinished_length is not None and row.unfinished_length >= max_episode_steps
+    )
+    if not left:
+        return None
+    return (
+        f"{left} episodes had not ended after {max_episode_steps:,} steps and are unfinished; "
+        "--max-episode-steps N lets them go on."
+    )
 
 
 def check_out(out: Path, formats: tuple[str, ...] = (".csv", ".json", ".png")) -> None:

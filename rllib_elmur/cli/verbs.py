@@ -1,7 +1,9 @@
 """The `rllib` command: each verb parses, makes one call, prints."""
 
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -16,7 +18,6 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Train and evaluate RLlib algorithms from files.",
 )
 train_app = typer.Typer(no_args_is_help=True, help="Train an RLlib algorithm.")
 example_app = typer.Typer(no_args_is_help=True, help="Tuned examples: list, get, run.")
@@ -27,24 +28,47 @@ _console = Console(highlight=False)
 _errors = Console(stderr=True, highlight=False)
 
 
+@app.callback()
+def rllib(version: flags.Version = False) -> None:
+    """Train and evaluate RLlib algorithms from files."""
+
+
 @train_app.command("file")
 @flags.takes(TrainOptions)
 def train_file(file: flags.File, options: TrainOptions) -> None:
     """Train the experiments of a file."""
-    _train(file, options)
+    _train(file, ["file", file], options)
 
 
-def _train(file: Path, options: TrainOptions) -> None:
+@train_app.callback(invoke_without_command=True)
+@flags.takes(flags.RunFlags)
+def train_run(context: typer.Context, options: flags.RunFlags) -> None:
+    """Train an RLlib algorithm: of a file, or one that is named with --run."""
+    if context.invoked_subcommand is not None:
+        return
+    if options.run is None:
+        raise UserError("--run: name an algorithm, such as PPO, or use `rllib train file FILE`.")
+    experiment = {"run": options.run, "config": options.config or {}}
+    words: list[Any] = ["--run", options.run]
+    if options.env is not None:
+        experiment["env"] = options.env
+        words += ["--env", options.env]
+    if options.config:
+        words += ["--config", json.dumps(options.config)]
+    _train(experiment, words, options)
+
+
+def _train(what: Path | dict[str, Any], words: list[Any], options: TrainOptions) -> None:
     from rllib_elmur.cli.commands import commands_after
     from rllib_elmur.cli.lines import Lines
     from rllib_elmur.runs.train import train
 
-    results = train(file, options, Lines(_console))
+    results = train(what, options, Lines(_console))
     for result in results:
         for error in result.errors:
             _errors.print(f"[red]A trial failed:[/] {_escaped(error)}", soft_wrap=True)
         _console.print(f"\nResults:     {result.folder}", soft_wrap=True)
-        for title, command in commands_after(file, options, result).items():
+        for title, command in commands_after(words, options, result).items():
             _console.print(f"{title + ':':<12} {command}", soft_wrap=True, markup=False)
     if any(result.interrupted for result in results):
         raise typer.Exit(130)
@@ -55,19 +79,29 @@ def _train(file: Path, options: TrainOptions) -> None:
 @app.command("evaluate")
 @flags.takes(flags.EvaluateFlags)
 def evaluate_checkpoints(checkpoints: flags.Checkpoints, options: flags.EvaluateFlags) -> None:
-    """Play whole episodes with trained policies, greedily."""
+    """Play episodes with trained policies, greedily unless told to explore."""
     from rllib_elmur.cli import tables
     from rllib_elmur.cli.progress_bar import EpisodesBar
-    from rllib_elmur.runs.evaluate import evaluate
+    from rllib_elmur.runs.evaluate import Interrupted, evaluate
 
     if options.out is not None:
         tables.check_out(options.out)
+    interrupted = False
     with EpisodesBar(_console) as bar:
-        rows = evaluate(checkpoints, options, bar.show)
-    _console.print(tables.tables_of(rows))
-    if options.out is not None:
+        try:
+            rows = evaluate(checkpoints, options, bar.show)
+        except Interrupted as stopped:
+            rows, interrupted = stopped.rows, True
+    if rows:
+        _console.print(tables.tables_of(rows))
+        note = tables.note_on_unfinished(rows, options.max_episode_steps)
+        if note is not None:
+            _console.print(note, style="yellow", soft_wrap=True)
+    if rows and options.out is not None:
         tables.write(rows, options.out)
         _console.print(f"Written: {options.out}", soft_wrap=True)
+    if interrupted:
+        raise KeyboardInterrupt
 
 
 @app.command("certify")
@@ -125,7 +159,8 @@ def example_run(name: flags.Name, options: TrainOptions) -> None:
     """Train a tuned example."""
     from rllib_elmur.cli import examples
 
-    _train(examples.path_of(name), options)
+    file = examples.path_of(name)
+    _train(file, ["file", file], options)
 
 
 def _require_ray() -> None:

@@ -91,25 +91,33 @@ class Experiment:
     task: Callable[[Any], Any] | None = None
 
 
-def load(file: Path, num_samples: int | None = None) -> list[Experiment]:
+def load(file: Path | dict[str, Any], num_samples: int | None = None) -> list[Experiment]:
     """Reads experiments from a YAML file, or one from a Python file.
 
     Args:
-        file: A YAML file, or a Python file that defines `config`, perhaps `stop` and `task`.
+        file: A YAML file, or a Python file that defines `config`, perhaps `stop` and `task`; or
+            one experiment as in a file, with the keys `run`, `env` and `config`.
         num_samples: Overrides the file's number of samples.
 
     Raises:
         UserError: If anything in the file cannot be used: all that was found, in the order of the
             file's lines. No Ray worker has been started.
     """
+    if isinstance(file, dict):
+        return _checked(Source(Path("rllib train")), {file["run"]: file}, num_samples)
     # Import paths in the file may name modules that lie beside it.
     sys.path.insert(0, str(file.parent.resolve()))
     if file.suffix == ".py":
         return [_from_python(file, num_samples or 1)]
     source = read_yaml(file)
+    return _checked(source, source.content, num_samples)
+
+
+def _checked(source: Source, content: Any, num_samples: int | None) -> list[Experiment]:
+    """The experiments of a source, in which no problem is found."""
     experiments = [
-        _from_yaml(Validator(source, (str(name),)), content, num_samples)
-        for name, content in source.content.items()
+        _from_yaml(Validator(source, (str(name),)), part, num_samples)
+        for name, part in content.items()
     ]
     source.require_no_problem()
     return [experiment for experiment in experiments if experiment is not None]

@@ -11,7 +11,7 @@ from rllib_elmur.proof.certificate import Certificate
 from rllib_elmur.proof.minimal import MinimalAutomaton
 from rllib_elmur.report.automaton import MOST_KINDS, draw_automaton
 from rllib_elmur.report.retention import Retention
-from rllib_elmur.runs.evaluate import Row
+from rllib_elmur.runs.rows import Row
 
 
 def draw(

@@ -22,8 +22,9 @@ from rllib_elmur.proof.proof import Proof
 from rllib_elmur.proof.search import check_all_episodes
 from rllib_elmur.report import SEGMENTS
 from rllib_elmur.report.retention import Retention, follow
-from rllib_elmur.runs.evaluate import OnStep, Row, evaluate
+from rllib_elmur.runs.evaluate import OnStep, evaluate
 from rllib_elmur.runs.options import EvaluateOptions
+from rllib_elmur.runs.rows import Row
 
 _LENGTHS = [1, 2, 3, 5, 10, 20, 30, 100, 300, 1000, 3000, 10_000]
 _EPISODES = 32
@@ -50,7 +51,7 @@ def report(
 
     with quiet(), one_thread():
         policy = checkpoints.load(checkpoint)
-        env = env_maker(policy.settings["env"])(policy.env_config)
+        env = env_maker(checkpoints.environment_of(policy))(policy.env_config)
         if not isinstance(policy.module, ELMURTorchRLModule):
             raise UserError(f"{checkpoint}: a report needs an ELMUR policy.")
         network, task = policy.module.network, finite_task_of(env)

@@ -2,51 +2,46 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
+import torch
 from gymnasium.vector import VectorEnv
 
 from rllib_elmur.acting.checkpoint import policy_of
 from rllib_elmur.acting.policy import Policy
 from rllib_elmur.errors import UserError
 from rllib_elmur.plugin import checkpoints
+from rllib_elmur.plugin.checkpoints import environment_of
 from rllib_elmur.plugin.environments import require_spaces
 from rllib_elmur.plugin.process import one_thread, quiet
 from rllib_elmur.runs.options import EPISODES, EvaluateOptions
-from rllib_elmur.runs.play import EpisodeResults, make_vector_env, play
+from rllib_elmur.runs.play import Bounds, EpisodeResults, make_vector_env, play
+from rllib_elmur.runs.rows import Row, count, joined, row_of
 
 _MOST_SIDE_BY_SIDE = 256
+_STEPS_EACH = 1_000  # of each environment at least, where the number of steps is given
 # The episodes of each seed of an evaluation are reset with a million seeds of their own.
 _FIRST_SEED, _SEEDS_APART = 1_000_003, 1_000_000
 
 
-@dataclass
-class Row:
-    """The figures of one checkpoint in one environment.
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in an evaluation.
 
     Attributes:
-        checkpoint: A short name of the checkpoint.
-        swept: The environment options that are swept, with their values in this row.
-        episodes: Number of episodes.
-        success: Share of successful ones; None where the environment says nothing about it.
-        episode_return: Mean return.
-        episode_length: Mean number of steps.
-        steps_per_second: Environment steps per second, all episodes together.
+        rows: What was played so far.
     """
 
-    checkpoint: str
-    swept: dict[str, Any]
-    episodes: int
-    success: float | None
-    episode_return: float
-    episode_length: float
-    steps_per_second: float
+    def __init__(self, rows: list[Row]):
+        super().__init__()
+        self.rows = rows
 
 
 @dataclass(frozen=True)
@@ -56,6 +51,7 @@ class Moment:
     Attributes:
         swept: As in the row.
         step: Steps that each running episode has taken.
+        most: Steps after which they are left.
         ended: Number of episodes that have ended.
         episodes: Number of episodes to play; None if it depends on their lengths.
         frame: What an environment shows as text, if the episodes are rendered so.
@@ -63,6 +59,7 @@ class Moment:
 
     swept: dict[str, Any]
     step: int
+    most: int
     ended: int
     episodes: int | None
     frame: str | None = None
@@ -74,7 +71,7 @@ OnStep = Callable[[Moment], None]
 def evaluate(
     paths: Sequence[Path], options: EvaluateOptions | None = None, on_step: OnStep | None = None
 ) -> list[Row]:
-    """Plays episodes with each checkpoint's policy, greedily.
+    """Plays episodes with each checkpoint's policy, greedily unless told to explore.
 
     The environment's options are those of the training, overlaid by ``env_config`` of its
     `evaluation_config`, overlaid by the given ones.
@@ -89,19 +86,33 @@ def evaluate(
 
     Raises:
         UserError: If a checkpoint or the environment cannot be used.
+        Interrupted: At Ctrl-C, with the rows so far.
     """
     options = options or EvaluateOptions()
-    rows = []
-    with quiet(), one_thread():
+    rows: list[Row] = []
+    with quiet(), one_thread(), _keeping(rows):
         for path, name in zip(paths, _short_names(paths), strict=True):
             checkpoint = checkpoints.load(path)
-            policy = policy_of(checkpoint)
+            torch.manual_seed(options.seed)
+            policy = policy_of(checkpoint, seed=options.seed)
             base = {} if options.env else checkpoint.env_config
             for swept, given in _combinations(options):
-                env = options.env or checkpoint.settings["env"], {**base, **given}
-                evaluation = _Evaluation(policy, *env, swept, options, on_step)
+                env = options.env or environment_of(checkpoint)
+                config = {**base, **given}
+                evaluation = _Evaluation(policy, env, config, swept, options, on_step)
                 rows.append(evaluation.row(name))
+                if evaluation.interrupted:
+                    raise KeyboardInterrupt
     return rows
+
+
+@contextmanager
+def _keeping(rows: list[Row]) -> Generator[None]:
+    """Keeps the rows that are there when Ctrl-C is pressed."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Interrupted(rows) from error
 
 
 def _combinations(options: EvaluateOptions) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
@@ -126,8 +137,9 @@ class _Evaluation:
         options: EvaluateOptions,
         on_step: OnStep | None,
     ):
+        self.interrupted = False
         self._policy, self._env, self._swept = policy, env, swept
-        self._steps, self._render, self._on_step = options.steps, options.render, on_step
+        self._options, self._on_step = options, on_step
         self._goal = options.episodes or (None if options.steps else EPISODES)
         self._seed = _FIRST_SEED + options.seed * _SEEDS_APART
         if options.render:
@@ -136,8 +148,7 @@ class _Evaluation:
 
     def row(self, name: str) -> Row:
         """Plays the episodes; `name` is that of the checkpoint."""
-        side_by_side = min(self._goal or EPISODES, _MOST_SIDE_BY_SIDE)
-        envs = make_vector_env(self._env, self._env_config, 1 if self._render else side_by_side)
+        envs = make_vector_env(self._env, self._env_config, self._side_by_side())
         start = time.perf_counter()
         try:
             spaces = envs.single_observation_space, envs.single_action_space
@@ -148,46 +159,43 @@ class _Evaluation:
         finally:
             envs.close()
         seconds = time.perf_counter() - start
-        returns = np.concatenate([p.returns for p in played])[: self._goal]
-        lengths = np.concatenate([p.lengths for p in played])
-        return Row(
-            checkpoint=name,
-            swept=self._swept,
-            episodes=len(returns),
-            success=_share(played, self._goal),
-            episode_return=float(returns.mean()),
-            episode_length=float(lengths[: self._goal].mean()),
-            steps_per_second=float(lengths.sum() / seconds),
-        )
+        return row_of(name, self._swept, played, self._goal, seconds)
 
-    def _play(self, envs: VectorEnv) -> list[EpisodeResults]:
-        played: list[EpisodeResults] = []
-        while not self._enough(played):
-            before = sum(len(p.returns) for p in played)
+    def _side_by_side(self) -> int:
+        if self._options.render:
+            return 1
+        if self._goal is None:  # not so many that none of them would come to its end
+            return min(max((self._options.steps or 0) // _STEPS_EACH, 1), EPISODES)
+        return min(self._goal, _MOST_SIDE_BY_SIDE)
 
-            def tell(step: int, running: np.ndarray, before: int = before) -> None:
-                if self._on_step is not None and (self._render or step % 20 == 0):
-                    ended, frame = before + int((~running).sum()), None
-                    if self._render:
-                        frames = envs.render()
-                        frame = frames[0] if frames and isinstance(frames[0], str) else None
-                    self._on_step(Moment(self._swept, step, ended, self._goal, frame))
+    def _play(self, envs: VectorEnv) -> EpisodeResults:
+        """Plays in all environments, again and again; returns the figures of all episodes."""
+        rounds: list[EpisodeResults] = []
+        while not (self.interrupted or self._enough(rounds)):
+            n_played, steps = count(rounds)
+            left = None if self._options.steps is None else self._options.steps - steps
+            bounds = Bounds(self._options.max_episode_steps, left)
+            tell = partial(self._tell, envs, sum(int(p.ended.sum()) for p in rounds))
+            seed = self._seed + n_played
+            rounds.append(play(self._policy, envs, seed, bounds, self._options.explore, tell))
+            self.interrupted = rounds[-1].interrupted
+        return joined(rounds)
 
-            played.append(play(self._policy, envs, self._seed + before, tell))
-        return played
+    def _tell(self, envs: VectorEnv, before: int, step: int, running: np.ndarray) -> None:
+        render = self._options.render
+        if self._on_step is not None and (render or step % 20 == 0):
+            ended, frame = before + int((~running).sum()), None
+            if render:
+                frames = envs.render()
+                frame = frames[0] if frames and isinstance(frames[0], str) else None
+            most = self._options.max_episode_steps
+            self._on_step(Moment(self._swept, step, most, ended, self._goal, frame))
 
-    def _enough(self, played: list[EpisodeResults]) -> bool:
-        if self._goal is not None:
-            return sum(len(p.returns) for p in played) >= self._goal
-        return sum(int(p.lengths.sum()) for p in played) >= (self._steps or 0)
-
-
-def _share(played: list[EpisodeResults], goal: int | None) -> float | None:
-    """The share of successful episodes among the first `goal`; None if none says anything."""
-    if all(p.success is None for p in played):
-        return None
-    success = [np.zeros(len(p.returns)) if p.success is None else p.success for p in played]
-    return float(np.concatenate(success)[:goal].mean())
+    def _enough(self, rounds: list[EpisodeResults]) -> bool:
+        n_played, steps = count(rounds)
+        if self._options.steps is not None and steps >= self._options.steps:
+            return True
+        return self._goal is not None and n_played >= self._goal
 
 
 def _render_mode(env: Any, env_config: dict[str, Any]) -> str:

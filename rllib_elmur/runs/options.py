@@ -8,6 +8,8 @@ from rllib_elmur.config import option
 
 EPISODES = 32
 """Episodes of a row of an evaluation, if neither their number nor that of steps is given."""
+EPISODE_STEPS = 100_000
+"""Steps after which an episode of an evaluation is left, if not told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,12 @@ class EvaluateOptions:
         None, "An environment option and values: a row for each. May be given several times."
     )
     episodes: int | None = option(None, f"Episodes of a row; {EPISODES}.", low=1)
-    steps: int | None = option(None, "Play until so many steps, if no --episodes.", low=1)
+    steps: int | None = option(
+        None, "Env steps of a row, all episodes together; those that go on are unfinished.", low=1
+    )
+    max_episode_steps: int = option(
+        EPISODE_STEPS, "Steps after which an episode that goes on is unfinished.", low=1
+    )
     seed: int = option(0, "Other seeds play other episodes.", low=0)
+    explore: bool = option(False, "Draw actions; else they are the likeliest.")
     render: bool = option(False, "Show the episodes as text.")

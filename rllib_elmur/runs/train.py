@@ -10,6 +10,7 @@ from ray import tune
 
 from rllib_elmur.errors import UserError
 from rllib_elmur.files import schema
+from rllib_elmur.plugin import import_paths
 from rllib_elmur.plugin.process import quiet
 from rllib_elmur.plugin.ray_files import holds_experiment, number_of
 from rllib_elmur.plugin.review import missing_kl_loss_in, short_sequences_in, what_is_off
@@ -39,12 +40,14 @@ class ExperimentResult:
 
 
 def train(
-    file: Path, options: TrainOptions | None = None, listener: Listener | None = None
+    file: Path | dict[str, Any],
+    options: TrainOptions | None = None,
+    listener: Listener | None = None,
 ) -> list[ExperimentResult]:
     """Trains every experiment of a file, one after the other.
 
     Args:
-        file: A YAML or a Python file (see `schema.load`).
+        file: A YAML or a Python file, or one experiment (see `schema.load`).
         options: They have precedence over the file.
         listener: Hears of each iteration.
 
@@ -153,6 +156,7 @@ def _fit(
 ) -> ExperimentResult:
     result = ExperimentResult(folder)
     try:
+        import_paths.note_in(folder)
         trials = tuner.fit()
     except KeyboardInterrupt:
         result.interrupted = True

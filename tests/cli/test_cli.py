@@ -7,6 +7,7 @@ import time
 import pytest
 from typer.main import get_command
 
+import rllib_elmur
 from rllib_elmur.cli.verbs import app
 
 TRAIN = {
@@ -15,10 +16,12 @@ TRAIN = {
     *("--verbose", "-v", "--ray-address", "--ray-num-cpus", "--ray-num-gpus"),
 }
 PROMISED = {
+    "": {"--version"},
+    "train": {*TRAIN, "--run", "--env", "--config"},
     "train file": TRAIN,
     "evaluate": {
         *("--env", "--env-config", "--sweep", "--episodes", "--steps", "--seed", "--render"),
-        "--out",
+        *("--out", "--explore", "--max-episode-steps"),
     },
     "certify": {"--env", "--env-config", "--max-states", "--out", "--task"},
     "report": {"--segments", "--out"},
@@ -29,10 +32,10 @@ PROMISED = {
 
 
 def verbs(command, name=""):
+    options = {flag for p in command.params for flag in p.opts if flag.startswith("-")}
     if not hasattr(command, "commands"):
-        options = {flag for p in command.params for flag in p.opts if flag.startswith("-")}
         return {name.strip(): options}
-    found = {}
+    found = {name.strip(): options} if options else {}
     for word, inner in command.commands.items():
         found |= verbs(inner, f"{name} {word}")
     return found
@@ -54,6 +57,11 @@ def test_help_is_there_at_once():
     assert time.perf_counter() - start < 3.0  # 0.5 s on an idle machine: Ray and torch stay out.
 
 
+def test_versions_are_printed():
+    printed = rllib("--version").stdout
+    assert printed.startswith(f"rllib_elmur {rllib_elmur.__version__}, ray ")
+
+
 def test_examples_are_listed_with_their_first_line_and_printed():
     listed = rllib("example", "list").stdout
     assert "tmaze-ppo " in listed and "stateless-cartpole-ppo" in listed
@@ -73,7 +81,9 @@ def test_an_unknown_example_names_the_nearest():
         (["train", "file", "x.yaml", "--framework=torch"], "PyTorch only"),
         (["train", "file", "x.yaml", "--local-dir", "y"], "--storage-path"),
         (["train", "file", "x.yaml", "--trace"], "leave the option out"),
-        (["train", "--run", "PPO", "--env", "CartPole-v1"], "rllib train file"),
+        (["train", "run", "PPO"], "rllib train --run"),
+        (["train", "--algo", "PPO", "--env", "CartPole-v1"], "use --run"),
+        (["train", "--env", "CartPole-v1"], "--run: name an algorithm"),
         (["evaluate", "x", "--algo", "PPO"], "leave the option out"),
         (["rollout", "x"], "rllib evaluate"),
     ],

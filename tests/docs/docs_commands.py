@@ -1,10 +1,12 @@
 """Parses commands of the pages as the programs that they name would, without running them."""
 
+import contextlib
 import importlib
 import re
 import shlex
 import sys
 
+import typer
 from docs_pages import ROOT
 from typer.main import get_command
 
@@ -37,10 +39,11 @@ def check(command):
 @parses("rllib")
 def _rllib(words):
     command = get_command(app)
-    while hasattr(command, "commands"):
+    while hasattr(command, "commands") and words and not words[0].startswith("-"):
         name, *words = words
         command = command.commands[name]
-    with command.make_context(command.name, words):
+    # What is printed at once ends the command.
+    with contextlib.suppress(typer.Exit), command.make_context(command.name, words):
         pass
 
 

@@ -223,7 +223,24 @@ def test_the_policy_acts_as_in_rllibs_own_env_runner(config, saved):
 def test_steps_are_counted_behind_connectors(saved):
     path, _ = saved(with_previous(Coin))
     resets, row = played(path, steps=100)
-    assert row.episodes == 128 and len(set(resets)) >= 128  # four rounds of 32 episodes
+    assert row.episodes == 100 and len(set(resets)) >= 100
+
+
+def test_actions_are_drawn_where_it_is_told_to_explore(saved):
+    for config in (with_lstm, lambda env: rllib_elmur.use_elmur(ppo(env), **SMALL)):
+        path, _ = saved(config(Integral))
+        greedy, again, drawn, redrawn, other = (
+            evaluate([path], EvaluateOptions(episodes=2, **options))[0].episode_return
+            for options in (
+                {},
+                {"explore": False},
+                {"explore": True},
+                {"explore": True},
+                {"explore": True, "seed": 1},
+            )
+        )
+        assert greedy == again and drawn == redrawn
+        assert len({greedy, drawn, other}) == 3
 
 
 class FirstOnes(Coin):

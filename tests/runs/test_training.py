@@ -9,6 +9,7 @@ from importlib.metadata import entry_points
 
 import pytest
 import ray
+import yaml
 from small_training import SMALL
 
 from rllib_elmur.files.schema import load
@@ -204,3 +205,15 @@ def test_an_error_of_a_worker_reaches_the_user_without_a_traceback(
     assert code == 1
     assert f"PPO on Faulty: {message}" in output
     assert "Traceback" not in output
+
+
+def test_a_training_without_a_file_is_the_one_of_a_file(rllib, tmp_path):
+    config = yaml.safe_load(SMALL)["maze"]["config"]
+    words = ("train", "--run", "PPO", "--env", "rllib_elmur/TMazePassive-v0")
+    stop = ("--stop", '{"training_iteration": 1}', "--storage-path", tmp_path)
+    code, output = rllib(*words, "--config", json.dumps(config), *stop)
+    assert code == 0 and "Evaluate:" in output, output
+    code, output = rllib(*words, "--config", '{"lrr": 1}')
+    assert code == 1 and "rllib train: unknown key 'lrr'" in output and "Did you mean" in output
+    code, output = rllib("train", "--run", "PPOO", "--env", "CartPole-v1")
+    assert code == 1 and "Did you mean 'PPO'" in output
