@@ -208,7 +208,7 @@ def test_an_error_of_a_worker_reaches_the_user_without_a_traceback(
 
 
 def test_a_training_without_a_file_is_the_one_of_a_file(rllib, tmp_path):
-    config = yaml.safe_load(SMALL)["maze"]["config"]
+    config = yaml.safe_load(SMALL)["maze"]["config"] | {"lr": 1e-4}
     words = ("train", "--run", "PPO", "--env", "rllib_elmur/TMazePassive-v0")
     stop = ("--stop", '{"training_iteration": 1}', "--storage-path", tmp_path)
     code, output = rllib(*words, "--config", json.dumps(config), *stop)
