@@ -13,7 +13,7 @@ from docs_pages import PAGES, ROOT, blocks, commands, inline_code, prose, text_o
 from rllib_elmur.cli import examples
 
 RESULTS = sorted((ROOT / "docs" / "results").glob("*.json"))
-FOLDERS = "rllib_elmur/", "tests/", "docs/", "tuned_examples/", ".github/", ".ci/"
+FOLDERS = "rllib_elmur/", "tests/", "docs/", "tuned_examples/", "examples/", ".github/", ".ci/"
 KEYS = ["name", "command", "commit", "date", "machine", "versions", "rows"]
 
 
