@@ -14,6 +14,8 @@ class MemoryModule(Protocol):
 
     network: PolicyNetwork
     model_config: Any
+    observation_space: Any
+    action_space: Any
     mask: NoMask | ActionMask
 
     def get_live_batch(self, batch_size: int) -> LiveBatch:

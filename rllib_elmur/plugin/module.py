@@ -30,6 +30,7 @@ from rllib_elmur.plugin.columns import LIVE_BATCH, lengths_from, state_column, s
 from rllib_elmur.plugin.distributions import action_distribution
 from rllib_elmur.plugin.policy_options import as_mapping, options_of, warn_of_short_sequences
 from rllib_elmur.plugin.previous import require_previous
+from rllib_elmur.plugin.row_chain import ROW_NUMBER, run_rows
 from rllib_elmur.plugin.saved_weights import ForeignWeights, explained, require_fitting
 
 # Under this key of `model_config`, `use_elmur` leaves the environment's name for error messages.
@@ -193,9 +194,11 @@ class ELMURTorchRLModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI, Targ
             return {TARGET_NETWORK_ACTION_DIST_INPUTS: logits}
 
     def _features(self, batch: dict[str, Any]) -> tuple[Tensor, State]:
-        features, state = self.network(
-            batch[Columns.OBS], state_from(batch, self.network.elmur), lengths_from(batch)
-        )
+        rows = batch[Columns.OBS], state_from(batch, self.network.elmur), lengths_from(batch)
+        if ROW_NUMBER in batch:
+            features, state = run_rows(self.network, *rows, batch[ROW_NUMBER])
+        else:
+            features, state = self.network(*rows)
         # Not left to the loss: RLlib would go on with gradients of zero.
         require_finite(features, batch[Columns.OBS], self._environment)
         return features, state

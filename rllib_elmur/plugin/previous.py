@@ -25,6 +25,25 @@ from rllib_elmur.plugin.policy_options import PolicyOptions
 from rllib_elmur.plugin.user_connectors import pieces_of
 
 
+def join_recorded(episode: Any, space: Any, action_space: gym.Space) -> None:
+    """Joins the observations of a recorded episode in place, unless they were recorded joined.
+
+    Args:
+        episode: A `SingleAgentEpisode` of lists.
+        space: The policy's observation space, with the parts that are wanted.
+        action_space: The policy's action space.
+    """
+    first = episode.get_observations(0)
+    if isinstance(first, dict) and {PREVIOUS_ACTION, PREVIOUS_REWARD} & first.keys():
+        return
+    for t in range(len(episode) + 1):
+        before = {}
+        if t:
+            before = {"action": episode.get_actions(t - 1), "reward": episode.get_rewards(t - 1)}
+        joined = join_previous(space, action_space, episode.get_observations(t), **before)
+        episode.set_observations(at_indices=t, new_data=joined)
+
+
 class PreviousInput(ConnectorV2):
     """Env-to-module piece: observations become ``{"observation", "previous_action", ...}``.
 

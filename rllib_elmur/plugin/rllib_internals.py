@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 # Private names by the module of Ray that defines them, and the versions in which they were read.
-# First those that an env runner must have so that a loop of this package can take its steps.
 _OF_SAMPLING = {
     ("rllib.env.single_agent_env_runner", "2.50", "2.60"): (
         "_sample _env_to_module _module_to_env _cached_to_module _weights_seq_no _new_episode"
@@ -39,6 +38,9 @@ PRIVATE_NAMES = {
     ("rllib.env.multi_agent_episode", "2.50", "2.60"): "_hanging_extra_model_outputs_end",
     ("rllib.env.utils.infinite_lookback_buffer", "2.50", "2.60"): "data finalized",
     ("rllib.core.learner.torch.torch_learner", "2.50", "2.60"): "_set_optimizer_lr",
+    ("rllib.core.learner.learner", "2.56", "2.60"): (
+        "_create_iterator_if_necessary _make_batch_if_necessary"
+    ),
     ("rllib.algorithms.ppo.ppo_learner", "2.50", "2.60"): _KL,
     ("rllib.algorithms.appo.appo_learner", "2.50", "2.60"): _KL,
     ("_private.worker", "2.50", "2.60"): "_post_init_hooks _global_node",
@@ -67,8 +69,7 @@ class RunnerInternals:
     @property
     def missing(self) -> list[str]:
         """The names that a loop of this package needs and that the env runner does not have."""
-        needed = " ".join(_OF_SAMPLING.values()).split()
-        return [name for name in needed if not hasattr(self._runner, name)]
+        return [n for n in " ".join(_OF_SAMPLING.values()).split() if not hasattr(self._runner, n)]
 
     @property
     def episodes(self) -> list[Any]:
@@ -151,8 +152,7 @@ def freeze_filters(pipeline: Any) -> None:
 
 def note_time_axis(shared_data: dict[str, Any], rows: Any) -> None:
     """Tells RLlib's module-to-env pieces whose each row is (`owners`), and of its time axis."""
-    shared_data["memorized_map_structure"] = rows
-    shared_data["_added_single_ts_time_rank"] = True
+    shared_data |= {"memorized_map_structure": rows, "_added_single_ts_time_rank": True}
 
 
 def owners(shared_data: dict[str, Any]) -> Any:
@@ -172,8 +172,7 @@ def waiting_outputs(episode: Any) -> dict[Any, dict[str, Any]]:
 
 def note_times(episode: Any, began: float, now: float) -> None:
     """Sets the time of an episode's last step, and of its begin unless that is known."""
-    episode._start_time = episode._start_time or began
-    episode._last_step_time = now
+    episode._start_time, episode._last_step_time = episode._start_time or began, now
 
 
 def buffer_items(buffer: Any) -> tuple[Any, bool]:
@@ -190,10 +189,7 @@ LR_SCALE = "lr_scale"
 
 
 class ScaledRates:
-    """Mixin before a torch learner whose parameter groups learn at shares of the learning rate.
-
-    The share of a group stands in it under `LR_SCALE`.
-    """
+    """Mixin before a torch learner whose parameter groups have shares `LR_SCALE` of the rate."""
 
     @staticmethod
     def _set_optimizer_lr(optimizer: Any, lr: float) -> None:
@@ -211,13 +207,19 @@ class OwnKLUpdate:
     curr_kl_coeffs_per_module: Any
 
     def _update_module_kl_coeff(self, *, module_id: str, config: Any, **kwargs: Any) -> None:
-        super()._update_module_kl_coeff(  # ty: ignore[missing-attribute]
-            module_id=module_id, config=config, **kwargs
-        )
+        rllibs: Any = super()
+        rllibs._update_module_kl_coeff(module_id=module_id, config=config, **kwargs)
         self.kl_coeff_updated(module_id, config, self.curr_kl_coeffs_per_module[module_id])
 
     def kl_coeff_updated(self, module_id: str, config: Any, coefficient: Any) -> None:
         """Called with the coefficient, a tensor that may be changed in place."""
+
+
+class OwnBatches:
+    """Mixin before a torch learner whose `update` takes the train batches of its `batches`."""
+
+    def _create_iterator_if_necessary(self: Any, **request: Any) -> Any:
+        return self.batches(batch_of=self._make_batch_if_necessary, **request)
 
 
 def call_after_init(function: Callable[[], None]) -> None:
@@ -230,11 +232,9 @@ def call_after_init(function: Callable[[], None]) -> None:
 
 def logs_of_worker(pid: str) -> list[Path]:
     """The files of what a worker process of this machine wrote to its standard error."""
-    from ray._private import worker
+    from ray._private.worker import _global_node as node
 
-    if worker._global_node is None:
-        return []
-    return list(Path(worker._global_node.get_logs_dir_path()).glob(f"worker-*-{pid}.err"))
+    return [] if node is None else list(Path(node.get_logs_dir_path()).glob(f"worker-*-{pid}.err"))
 
 
 def env_creator(name: str) -> Callable[[Any], Any] | None:

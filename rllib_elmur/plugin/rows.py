@@ -9,11 +9,15 @@ from ray.rllib.utils.spaces.space_utils import batch as stack
 
 from rllib_elmur.plugin.columns import each_leaf
 from rllib_elmur.plugin.memory_module import MemoryModule
+from rllib_elmur.plugin.row_chain import ROW_NUMBER
 from rllib_elmur.plugin.snapshots import SNAPSHOTS, unpack_rows
 
 
 def rows_of(
-    module: MemoryModule, episodes: list[Any], given: dict[str, Any]
+    module: MemoryModule,
+    episodes: list[Any],
+    given: dict[str, Any],
+    whole_episodes: bool = False,
 ) -> tuple[dict[str, Any], int]:
     """Makes the columns of a train batch, in rows of `max_seq_len` steps padded with zeros.
 
@@ -21,6 +25,9 @@ def rows_of(
         module: The module.
         episodes: Its episodes, of one agent each; they lose their snapshots.
         given: Columns that stand as they are, an item a step.
+        whole_episodes: Whether rows of an episode stay together, as they do in batches of recorded
+            episodes. A row of which only the state of an earlier one is known is then run after
+            that one, instead of being masked.
 
     Returns:
         The columns, and how many steps were masked out since the state of their row is not known.
@@ -31,10 +38,15 @@ def rows_of(
     """
     rows = RowLayout([len(episode) for episode in episodes], module.model_config["max_seq_len"])
     columns = _columns(episodes) | _require_each_step(given, rows.n_steps)
+    if whole_episodes:  # else RLlib's piece for BC and MARWIL adds it, step by step
+        columns[Columns.NEXT_OBS] = _next_observations(episodes)
     columns.setdefault(Columns.LOSS_MASK, np.ones(rows.n_steps, bool))
     infos = columns.pop(Columns.INFOS, None)
     columns = {name: each_leaf(rows.pad, column) for name, column in columns.items()}
     snapshots, known = _states_of_rows(episodes, rows)
+    if whole_episodes:
+        numbers = columns[ROW_NUMBER] = _row_numbers(known, rows)
+        known |= numbers > 0
     masked = _mask_rows(columns[Columns.LOSS_MASK], ~known)
     columns[Columns.STATE_IN] = unpack_rows(snapshots, module.network.elmur)
     columns[Columns.SEQ_LENS] = rows.row_lengths
@@ -73,6 +85,7 @@ class RowLayout:
         self.n_rows = sum(n_rows)
         first_row = np.cumsum([0, *n_rows[:-1]])
         first_step = np.cumsum([0, *lengths[:-1]])
+        self.first_rows = np.repeat(first_row, n_rows)  # of the episode of each row
         # An episode's rows are adjacent: its steps are shifted as a whole.
         shift = first_row * size - first_step
         self._place = np.arange(self.n_steps) + np.repeat(shift, lengths)
@@ -112,6 +125,13 @@ def _states_of_rows(episodes: list[Any], rows: RowLayout) -> tuple[list[bytes | 
     return snapshots, np.array(known)
 
 
+def _row_numbers(known: np.ndarray, rows: RowLayout) -> np.ndarray:
+    """The column `ROW_NUMBER`: how many rows ago the state of an episode was last known, (B,)."""
+    index = np.arange(rows.n_rows)
+    latest = np.maximum.accumulate(np.where(known, index, -1))
+    return np.where(latest >= rows.first_rows, index - latest, 0)
+
+
 def _mask_rows(mask: np.ndarray, rows: np.ndarray) -> int:
     """Masks rows (B,) out of a loss mask (B, T), in place; returns how many steps that are."""
     masked = int(mask[rows].sum())
@@ -134,6 +154,11 @@ def _columns(episodes: list[Any]) -> dict[str, Any]:
         if name not in (SNAPSHOTS, Columns.STATE_OUT):
             parts[name] = [e.get_extra_model_outputs(name, steps) for e, steps in pairs]
     return {name: _concatenate(column) for name, column in parts.items()}
+
+
+def _next_observations(episodes: list[Any]) -> Any:
+    """Makes the column of the observations after each step, (steps of all episodes, ...)."""
+    return _concatenate([e.get_observations(slice(1, len(e) + 1)) for e in episodes])
 
 
 def _only_last(flag: bool, length: int) -> np.ndarray:

@@ -32,11 +32,14 @@ class TrainRows(ConnectorV2):
     A row whose state is not known (RLlib slices episodes for several learners) is masked out of the
     loss, and its time steps are counted in the metric `MASKED_STEPS`. Episodes that have RLlib's
     STATE_OUT at each step are left to RLlib's own pieces.
+
+    Args:
+        whole_episodes: As for `rows_of`.
     """
 
-    def __init__(self, *spaces: Any, **kwargs: Any):
+    def __init__(self, *spaces: Any, whole_episodes: bool = False, **kwargs: Any):
         super().__init__(*spaces, **kwargs)
-        self._dense_rows = DenseRows()
+        self._dense_rows, self._whole_episodes = DenseRows(), whole_episodes
 
     @override(ConnectorV2)
     def __call__(
@@ -47,7 +50,9 @@ class TrainRows(ConnectorV2):
             return self._of_agents(rl_module, batch, episodes, kwargs)
         if all(Columns.STATE_OUT in episode.extra_model_outputs for episode in episodes):
             return batch
-        columns, masked = rows_of(_single_module(rl_module), episodes, stacked(batch))
+        columns, masked = rows_of(
+            _single_module(rl_module), episodes, stacked(batch), self._whole_episodes
+        )
         batch.clear()
         _put_whole(batch, columns, (episodes[0].id_,))
         _note(DEFAULT_MODULE_ID, masked, kwargs)
@@ -116,13 +121,15 @@ class LearnerConnectorBuilder:
 
     Attributes:
         users: The builder that the config had before; its pieces come first.
+        whole_episodes: As for `rows_of`.
     """
 
     users: Any = None
+    whole_episodes: bool = False
 
     def __call__(self, *args: Any) -> list[ConnectorV2]:
         """Builds the pieces from RLlib's spaces."""
-        return [*pieces_of(self.users, *args), TrainRows()]
+        return [*pieces_of(self.users, *args), TrainRows(whole_episodes=self.whole_episodes)]
 
 
 def reads_snapshots(config: Any) -> bool:
@@ -130,10 +137,12 @@ def reads_snapshots(config: Any) -> bool:
     return isinstance(connector_builders(config)[1], LearnerConnectorBuilder)
 
 
-def with_snapshots(users: Any) -> LearnerConnectorBuilder:
+def with_snapshots(users: Any, whole_episodes: bool = False) -> LearnerConnectorBuilder:
     """Makes the learner-connector builder that reads snapshots.
 
     Args:
         users: The builder that the algorithm's config holds, or None.
+        whole_episodes: As for `rows_of`.
     """
-    return users if isinstance(users, LearnerConnectorBuilder) else LearnerConnectorBuilder(users)
+    users = users.users if isinstance(users, LearnerConnectorBuilder) else users
+    return LearnerConnectorBuilder(users, whole_episodes)

@@ -5,6 +5,7 @@ from typing import Any, TypeVar, Unpack, cast
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.impala import IMPALAConfig
+from ray.rllib.algorithms.marwil import MARWILConfig
 from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
@@ -19,9 +20,11 @@ from rllib_elmur.plugin.environments import importable_id
 from rllib_elmur.plugin.learner.classes import stable_learner
 from rllib_elmur.plugin.learner.options import LearnerArguments, LearnerOptions
 from rllib_elmur.plugin.learner.options_check import check_learner
+from rllib_elmur.plugin.learner.recorded_episodes import FromEpisodes
 from rllib_elmur.plugin.module import ENVIRONMENT, ELMURTorchRLModule, is_elmur
 from rllib_elmur.plugin.policy_options import PolicyOptions, as_mapping, warn_of_short_sequences
 from rllib_elmur.plugin.previous import with_previous
+from rllib_elmur.plugin.recordings import RecordedEpisodes
 from rllib_elmur.plugin.rllib_internals import connector_builders
 from rllib_elmur.plugin.search_spaces import is_search_space
 from rllib_elmur.plugin.train_rows import with_snapshots
@@ -131,11 +134,30 @@ def _require_supported(config: AlgorithmConfig, module_class: type) -> None:
 def _set_learner(config: AlgorithmConfig, options: dict[str, Any]) -> None:
     learner_class = stable_learner(config.learner_class)
     check_learner(learner_class, {**config.learner_config_dict, **options})
-    _, learner_connector = connector_builders(config)
+    _, users = connector_builders(config)
+    is_offline = isinstance(config, MARWILConfig)  # or BC's
     config.learners(
-        learner_class=learner_class, learner_connector=with_snapshots(learner_connector)
+        learner_class=learner_class, learner_connector=with_snapshots(users, is_offline)
     )
     config.learner_config_dict.update(options)
+    if is_offline:
+        config.offline_data(offline_data_class=_offline_data(config, learner_class))
+
+
+def _offline_data(config: AlgorithmConfig, learner_class: type) -> Any:
+    """The class that reads recordings for BC and MARWIL; the config's own if it has one."""
+    reader = config.offline_data_class or RecordedEpisodes
+    for name, found, base in (
+        ("offline_data_class", reader, RecordedEpisodes),
+        ("learner_class", learner_class, FromEpisodes),
+    ):
+        if not issubclass(found, base):
+            raise ValueError(
+                f"{name}={found.__name__} is not one for whole episodes, of which a policy with "
+                f"memory learns: leave it out, or derive it from `{base.__module__}."
+                f"{base.__name__}`."
+            )
+    return reader
 
 
 def _set_env_runner(config: AlgorithmConfig, previous_action: bool, previous_reward: bool) -> None:

@@ -15,7 +15,8 @@ PACKAGE = Path(rllib_elmur.__file__).parent
 ROOM = Path(rllib_internals.__file__)
 FILES = [file for file in sorted(PACKAGE.rglob("*.py")) if file != ROOM]
 TABLE = {name for names in PRIVATE_NAMES.values() for name in names.split()}
-# Words that stand for other things too: they are Ray's only as attributes.
+# Words that stand for other things too: they are Ray's only as attributes, and not behind `self`,
+# where they are of a class of Ray's for deriving from, nor behind `ray`.
 WORDS = {"data", "num_env_steps_sampled_lifetime"}
 # The names of Ray's files and of what stands in them, and those that are words of files of our own.
 LAYOUT = {name for names in ray_files.NAMES.values() for name in names.split()}
@@ -62,7 +63,9 @@ def private_names_of_ray(source, inherited=frozenset()):
         elif isinstance(node, ast.Attribute):
             of_self = isinstance(node.value, ast.Name) and node.value.id == "self"
             ours = own | NAMED_TUPLE | (inherited if of_self else set())
-            if node.attr in TABLE or (is_private(node.attr) and node.attr not in ours):
+            of_ray = isinstance(node.value, ast.Name) and node.value.id == "ray"
+            in_table = node.attr in TABLE - (WORDS if of_self or of_ray else set())
+            if in_table or (is_private(node.attr) and node.attr not in ours):
                 yield node.attr
         elif isinstance(node, ast.FunctionDef) and node.name in TABLE:
             yield node.name
@@ -85,6 +88,8 @@ def private_names_of_ray(source, inherited=frozenset()):
         ("shared[f'_zero_padded_for_mid={key}']", ["_zero_padded_for_mid="]),
         ("buffer.finalized", ["finalized"]),
         ("buffer.data", ["data"]),
+        ("ray.data.range(3)", []),
+        ("self.data", []),
         ("result['num_env_steps_sampled_lifetime']", []),
         ("class A:\n def __init__(self): self._own = 1\n def f(self): return self._own", []),
         ("state._replace(a=1).__class__", []),

@@ -18,7 +18,7 @@ from plugin_helpers import (
     unmoved,
     weights,
 )
-from ray.rllib.algorithms.bc import BCConfig
+from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
@@ -203,7 +203,12 @@ def test_a_spec_by_hand_after_use_elmur_goes_without_nothing_and_a_warning(caplo
     algo.stop()
 
 
-def test_an_algorithm_whose_learner_stays_rllibs_is_not_by_hand():
-    config = rllib_elmur.use_elmur(BCConfig().environment(RandomEnv), **SMALL)
+class OwnLearner(PPOTorchLearner):
+    """A learner of the user's."""
+
+
+def test_a_config_whose_learner_is_the_users_is_not_by_hand():
+    config = rllib_elmur.use_elmur(ppo(RandomEnv).learners(learner_class=OwnLearner), **SMALL)
+    assert config.learner_class is OwnLearner
     module = config.get_rl_module_spec(env=RandomEnv()).build()
     assert module.is_attached

@@ -2,6 +2,7 @@
 
 from ray.rllib.algorithms.appo.torch.appo_torch_learner import APPOTorchLearner
 from ray.rllib.algorithms.impala.torch.impala_torch_learner import IMPALATorchLearner
+from ray.rllib.algorithms.marwil.torch.marwil_torch_learner import MARWILTorchLearner
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core.learner.learner import Learner
 
@@ -10,6 +11,7 @@ from rllib_elmur.plugin.learner.bootstrapping import Bootstrapping
 from rllib_elmur.plugin.learner.lasting_kl import LastingKL
 from rllib_elmur.plugin.learner.optimizer import StableAdam
 from rllib_elmur.plugin.learner.options_check import OptionsCheck
+from rllib_elmur.plugin.learner.recorded_episodes import FromEpisodes
 
 
 class StablePPOTorchLearner(OptionsCheck, StableAdam, LastingKL, AdvantageFloor):
@@ -30,10 +32,18 @@ class StableAPPOTorchLearner(  # ty: ignore[incompatible-method-override]
     """APPO's learner with ELMUR's optimizer, a lasting KL coefficient and a bootstrap."""
 
 
+# RLlib's MARWILLearner and TorchLearner disagree about it as well.
+class StableMARWILTorchLearner(  # ty: ignore[incompatible-method-override]
+    OptionsCheck, StableAdam, FromEpisodes, MARWILTorchLearner
+):
+    """The learner of BC and MARWIL, with ELMUR's optimizer and batches of whole episodes."""
+
+
 _STABLE: dict[type[Learner], type[Learner]] = {
     PPOTorchLearner: StablePPOTorchLearner,
     IMPALATorchLearner: StableIMPALATorchLearner,
     APPOTorchLearner: StableAPPOTorchLearner,
+    MARWILTorchLearner: StableMARWILTorchLearner,
 }
 
 
