@@ -81,7 +81,7 @@ def load(checkpoint: Path, module_id: str | None = None) -> Checkpoint:
         missing = "" if module_id is None else f"no module {module_id!r}, but "
         raise UserError(
             f"{checkpoint}: holds {missing}the modules {', '.join(modules)} of a multi-agent "
-            "training: name one of these (`module_id`)."
+            "training; `rllib_elmur.load_policy(checkpoint, module_id=...)` acts with one of these."
         )
     try:
         require_format(path)
