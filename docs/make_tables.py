@@ -240,17 +240,23 @@ def _costs() -> Iterable[Iterable[str]]:
             "LSTM",
         ),
         "training end to end, one layer": ("training, n=1", "LSTM"),
-        "at the defaults: sampling, env steps/s over the LSTM's": ("defaults: sampling", "LSTM"),
-        "at the defaults: bytes per env step over the MLP's": ("defaults: bytes", "MLP"),
-        "at the defaults: seconds of PPO's update over the LSTM's": ("defaults: update", "LSTM"),
-        "at the defaults: training end to end over the LSTM's": ("defaults: training", "LSTM"),
     }
     for label, (begin, peer) in lines.items():
-        ratios = [_ratios(name, begin, peer) for name in ("speed", "speed-other-machine")]
-        if any(ratios):
-            yield label, *ratios
+        yield label, *(_ratios(name, begin, peer) for name in ("speed", "speed-other-machine"))
     label = "training end to end over sb3-contrib's RecurrentPPO, one layer, 16 environments"
     yield label, "", _ratios("speed-sb3", "training", "RecurrentPPO")
+
+
+@table("costs-of-defaults", "what, ELMUR's defaults over peer | ratio", "speed-defaults")
+def _costs_of_defaults() -> Iterable[Iterable[str]]:
+    for label, begin, peer in (
+        ("sampling, env steps/s over the LSTM's, 16 / 64 environments", "sampling", "LSTM"),
+        ("the same over the MLP's", "sampling", "MLP"),
+        ("bytes per env step to the learner over the MLP's", "bytes", "MLP"),
+        ("seconds of PPO's update over the LSTM's", "update", "LSTM"),
+        ("training end to end, env steps/s over the LSTM's", "training", "LSTM"),
+    ):
+        yield label, _ratios("speed-defaults", f"defaults: {begin}", peer)
 
 
 def _ratios(name: str, begin: str, peer: str) -> str:

@@ -28,7 +28,11 @@ def ray_is_quiet():
     """A small Ray on this machine, without what workers log."""
     if not ray.is_initialized():
         ray.init(
-            num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+            "local",
+            num_cpus=3,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
         )
     return ray
 

@@ -55,5 +55,11 @@ def test_a_training_with_a_fixed_seed_repeats_the_stored_curve(ray_is_quiet):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    ray.init(
+        "local",
+        num_cpus=1,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
     GOLDEN.write_text(json.dumps(learning_curve(), indent=1) + "\n")

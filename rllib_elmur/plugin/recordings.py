@@ -41,6 +41,12 @@ class RecordedEpisodes(OfflineData):
                 "episodes with `config.offline_data(output=..., output_write_episodes=True)`."
             )
         if not config.input_read_episodes:
+            if config.beta and schema[Columns.REWARDS] not in found:
+                raise ValueError(
+                    f"beta={config.beta}: advantages need rewards, and the data in "
+                    f"{config.input_!r} have {', '.join(found)}. beta must be 0, or a column "
+                    f"{schema[Columns.REWARDS]!r} be there."
+                )
             packed = _pack_rows(self.data, schema, config.input_compress_columns or [])
             self.data = ray.data.from_items(packed)
         if config.materialize_mapped_data:  # RLlib's default: files are read once
@@ -120,8 +126,11 @@ def _pack_episode(
 ) -> bytes:
     """Packs the rows of one episode as RLlib packs a whole episode.
 
+    Imitation needs observations and actions alone: without rewards they are 0, without a column
+    that says so an episode is whole, and without what followed the last observation stands twice.
+
     Raises:
-        ValueError: If they do not follow one another.
+        ValueError: If the rows do not follow one another.
     """
 
     def items(name: str, key: str | None = None) -> list[Any]:
@@ -129,8 +138,35 @@ def _pack_episode(
         column = rows[schema.get(name, name)]
         return [unpack_if_needed(item) if packed else item for item in column]
 
+    has = {name for name in (*schema, *rows) if schema.get(name, name) in rows}
     id_ = str(rows[schema[Columns.EPS_ID]][0])
-    observations, following = items(Columns.OBS), items(Columns.NEXT_OBS, Columns.OBS)
+    observations = items(Columns.OBS)
+    following = [*observations[1:], observations[-1]]
+    if Columns.NEXT_OBS in has:
+        following = items(Columns.NEXT_OBS, Columns.OBS)
+        _require_one_way(id_, observations, following)
+    ends = {
+        name: bool(items(name)[-1])
+        for name in (Columns.TERMINATEDS, Columns.TRUNCATEDS)
+        if name in has
+    }
+    rewards = items(Columns.REWARDS) if Columns.REWARDS in has else [0.0] * len(observations)
+    more = set(rows) - set(schema) - set(schema.values()) - {"type"}
+    episode = SingleAgentEpisode(
+        id_=id_,
+        observations=[*observations, following[-1]],
+        actions=items(Columns.ACTIONS),
+        rewards=[float(reward) for reward in rewards],
+        terminated=ends.get(Columns.TERMINATEDS, not ends),
+        truncated=ends.get(Columns.TRUNCATEDS, False),
+        extra_model_outputs={name: items(name) for name in more},
+        len_lookback_buffer=0,
+    )
+    msgpack, codec = _packers()
+    return msgpack.packb(episode.get_state(), default=codec.encode)
+
+
+def _require_one_way(id_: str, observations: list[Any], following: list[Any]) -> None:
     for before, after in zip(following[:-1], observations[1:], strict=True):
         pairs = zip(tree.flatten(before), tree.flatten(after), strict=True)
         if not all(np.array_equal(a, b) for a, b in pairs):
@@ -139,19 +175,6 @@ def _pack_episode(
                 f"{Columns.OBS!r} is not the {Columns.NEXT_OBS!r} of the row before it. A column "
                 f"{Columns.T!r} with the time steps puts rows in order."
             )
-    more = set(rows) - set(schema) - set(schema.values()) - {"type"}
-    episode = SingleAgentEpisode(
-        id_=id_,
-        observations=[*observations, following[-1]],
-        actions=items(Columns.ACTIONS),
-        rewards=[float(reward) for reward in items(Columns.REWARDS)],
-        terminated=bool(rows[schema[Columns.TERMINATEDS]][-1]),
-        truncated=bool(rows[schema[Columns.TRUNCATEDS]][-1]),
-        extra_model_outputs={name: items(name) for name in more},
-        len_lookback_buffer=0,
-    )
-    msgpack, codec = _packers()
-    return msgpack.packb(episode.get_state(), default=codec.encode)
 
 
 def _packers() -> tuple[Any, Any]:

@@ -115,7 +115,9 @@ def command_line() -> argparse.ArgumentParser:
 def main() -> None:
     """Measures the ways in turns."""
     arguments = command_line().parse_args()
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="error")
+    ray.init(
+        "local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="error"
+    )
     with tempfile.TemporaryDirectory() as folder:
         save(Path(folder))
         ray.shutdown()

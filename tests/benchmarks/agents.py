@@ -132,7 +132,9 @@ def command_line() -> argparse.ArgumentParser:
 def main() -> None:
     """Prints the rows that the command line asks for."""
     arguments = command_line().parse_args()
-    ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False, logging_level="error")
+    ray.init(
+        "local", num_cpus=2, log_to_driver=False, include_dashboard=False, logging_level="error"
+    )
     console, data = Console(highlight=False, width=120), []
     table = Table("what", "ELMUR", "LSTM", "ratio", "unit")
     for name in arguments.rows or ROWS:

@@ -56,7 +56,11 @@ def readme_names(tmp_path_factory):
 
     if not ray.is_initialized():
         ray.init(
-            num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+            "local",
+            num_cpus=3,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
         )
     return execute(README, {})
 

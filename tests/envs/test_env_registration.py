@@ -89,6 +89,7 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
 def start_cluster():
     ray.init(
+        "local",
         num_cpus=2, include_dashboard=False, logging_level=logging.ERROR,
         runtime_env={"env_vars": {"PYTHONPATH": sys.argv[1], "OMP_NUM_THREADS": "1"}},
     )

@@ -15,7 +15,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 def local_ray() -> Iterator[None]:
     started = not ray.is_initialized()
     if started:
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+        ray.init(
+            "local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error"
+        )
     yield
     if started:
         ray.shutdown()

@@ -129,7 +129,9 @@ def with_filter(env, piece=WatchedFilter):
 def some_ray():
     started = not ray.is_initialized()
     if started:
-        ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="error")
+        ray.init(
+            "local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="error"
+        )
     yield
     if started:
         ray.shutdown()

@@ -27,7 +27,7 @@ import ray
 sys.path.insert(0, {str(BENCHMARKS)!r})
 import results
 
-ray.init(num_cpus=1, include_dashboard=False)
+ray.init("local", num_cpus=1, include_dashboard=False)
 niceness = ray.remote(lambda: os.nice(0))
 print("niceness", ray.get(niceness.remote()))
 """
