@@ -8,12 +8,17 @@ from plugin_helpers import SMALL, learner_module, ppo, weights
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.appo import APPOConfig
 from ray.rllib.algorithms.appo.torch.appo_torch_learner import APPOTorchLearner
-from ray.rllib.algorithms.bc import BCConfig
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 
 import rllib_elmur
 
 SCALE = 0.25
 SCHEDULE = [[0, 1e-3], [1000, 1e-4]]
+
+
+class Own(PPOTorchLearner):
+    """A learner of the user's."""
 
 
 def learner_of(algo):
@@ -99,8 +104,9 @@ def test_appos_kl_coefficient_falls_with_rllibs_learner_alone(learner, ray_is_qu
 )
 def test_a_learner_that_does_not_know_an_option_says_so(option):
     name, value, neutral = option
-    with pytest.raises(ValueError, match=rf"{name}={value}: MARWIL.*Allowed with it is {neutral}"):
-        rllib_elmur.use_elmur(BCConfig(), **{name: value})
+    config = PPOConfig().learners(learner_class=Own)
+    with pytest.raises(ValueError, match=rf"{name}={value}: Own .*Allowed with it is {neutral}"):
+        rllib_elmur.use_elmur(config, **{name: value})
 
 
 def test_weights_decay_by_the_rate_where_they_have_no_gradient(ray_is_quiet):

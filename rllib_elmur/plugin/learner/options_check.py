@@ -37,10 +37,10 @@ def check_learner(learner_class: type[Learner], given: Mapping[str, Any]) -> Non
         if not is_search_space(value):
             LearnerOptions.check(name, value)
         if value != neutral and name not in known:
+            of = _ALGORITHMS.get(name, "PPO, IMPALA, APPO, BC and MARWIL")
             raise OptionError(
                 f"{name}={value}: {learner_class.__name__} does not know it. Allowed with it is "
-                f"{neutral}; ELMUR's learners for {_ALGORITHMS.get(name, 'PPO, IMPALA and APPO')} "
-                "know others.",
+                f"{neutral}; ELMUR's learners for {of} know others.",
                 name,
             )
 
