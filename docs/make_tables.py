@@ -247,18 +247,6 @@ def _costs() -> Iterable[Iterable[str]]:
     yield label, "", _ratios("speed-sb3", "training", "RecurrentPPO")
 
 
-@table("costs-of-defaults", "what, ELMUR's defaults over peer | ratio", "speed-defaults")
-def _costs_of_defaults() -> Iterable[Iterable[str]]:
-    for label, begin, peer in (
-        ("sampling, env steps/s over the LSTM's, 16 / 64 environments", "sampling", "LSTM"),
-        ("the same over the MLP's", "sampling", "MLP"),
-        ("bytes per env step to the learner over the MLP's", "bytes", "MLP"),
-        ("seconds of PPO's update over the LSTM's", "update", "LSTM"),
-        ("training end to end, env steps/s over the LSTM's", "training", "LSTM"),
-    ):
-        yield label, _ratios("speed-defaults", f"defaults: {begin}", peer)
-
-
 def _ratios(name: str, begin: str, peer: str) -> str:
     found = [r for r in rows(name) if r["what"].startswith(begin) and r["peer"] == peer]
     return " / ".join(f"{row['ratio']:.2f}" for row in found)
