@@ -18,7 +18,7 @@ def _suite() -> Iterable[Iterable[str]]:
         seeds = [len(of_task[p]["seeds"]) for p in POLICIES if p in of_task]
         counts = str(seeds[0]) if len(set(seeds)) == 1 else " / ".join(map(str, seeds))
         cells = [_cell(of_task[p]) if p in of_task else "" for p in POLICIES]
-        yield f"{name}", first["measure"], f"{first['env steps']:,}", counts, *cells
+        yield name, first["measure"], f"{first['env steps']:,}", counts, *cells
 
 
 @table("suite-in-short", "task | env steps | ELMUR's defaults | RLlib's LSTM")

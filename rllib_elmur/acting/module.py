@@ -12,7 +12,7 @@ from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 from rllib_elmur.acting.inputs import Step
 from rllib_elmur.acting.network import Memories
 from rllib_elmur.plugin.columns import LIVE_BATCH, each_leaf
-from rllib_elmur.plugin.module import ELMURTorchRLModule
+from rllib_elmur.plugin.module import is_elmur
 
 
 class RunningModule:
@@ -26,7 +26,7 @@ class RunningModule:
         self.needs_ray: str | None = f"its module's class, {type(module).__name__},"
         self._module = module
         self._initial = module.get_initial_state()
-        self._memories = Memories(module.network.elmur) if _is_elmur(module) else None
+        self._memories = Memories(module.network.elmur) if is_elmur(type(module)) else None
         self._state: Any = None  # (N, ...) tensors
 
     def begin(self, rows: np.ndarray, n_rows: int) -> None:
@@ -82,12 +82,8 @@ class RunningModule:
 
 def require_allowed(module: Any, observation: Any, acting: np.ndarray) -> None:
     """Raises a ValueError if a policy's action mask forbids every action where it acts."""
-    if _is_elmur(module):
+    if is_elmur(type(module)):
         module.mask.require_allowed(observation, acting)
-
-
-def _is_elmur(module: Any) -> bool:
-    return isinstance(module, ELMURTorchRLModule)
 
 
 def _keep(new: torch.Tensor, old: torch.Tensor, begun: np.ndarray) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rllib_elmur.files.validator import Validator
 from rllib_elmur.plugin.environments import is_class_path
+from rllib_elmur.plugin.user_connectors import pieces_of
 
 _TAKES_OBJECT = re.compile(r"^env$|^callbacks|_(class|cls|fn|function)$")
 
@@ -43,8 +44,8 @@ def _connector(pieces: Any) -> Callable[..., list[Any]] | None:
     pieces = pieces if isinstance(pieces, list) else [pieces]
 
     def build(*spaces: Any) -> list[Any]:
-        made = [piece() if isinstance(piece, type) else piece(*spaces) for piece in pieces]
-        return [one for some in made for one in (some if isinstance(some, list) else [some])]
+        made = ([p()] if isinstance(p, type) else pieces_of(p, *spaces) for p in pieces)
+        return [piece for some in made for piece in some]
 
     return build
 

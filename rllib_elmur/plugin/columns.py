@@ -67,6 +67,11 @@ def each_leaf(function: Callable[..., Any], column: Any, *others: Any) -> Any:
     return tree.map_structure(function, column, *others)
 
 
+def key_of_agent(episode: Any) -> tuple[Any, ...]:
+    """Returns the key of an agent's episode in the columns of RLlib's batches."""
+    return episode.multi_agent_episode_id, episode.agent_id, episode.module_id
+
+
 def items_of(column: Any) -> list[Any]:
     """Returns the items of a column of RLlib's, which is a list or keyed by episode."""
     return column if isinstance(column, list) else [i for items in column.values() for i in items]

@@ -101,10 +101,18 @@ class BatchToModule(ConnectorV2):
         return to_module
 
 
-class BatchToEnv(ConnectorV2):
-    """Module-to-env piece: makes actions for the environments and columns for the episodes.
+class ActionsToEnv(ConnectorV2):
+    """Module-to-env piece that makes actions and brings them to the bounds of the environments.
 
-    It takes the place of all of RLlib's default pieces.
+    It takes the place of all of RLlib's default pieces. Subclasses make the columns of one agent,
+    or of several.
+
+    Args:
+        input_observation_space: RLlib's.
+        input_action_space: RLlib's; of several agents a Dict.
+        normalize_actions: RLlib's flag.
+        clip_actions: RLlib's flag.
+        **kwargs: RLlib's.
     """
 
     def __init__(
@@ -116,11 +124,17 @@ class BatchToEnv(ConnectorV2):
         clip_actions: bool = False,
         **kwargs: Any,
     ):
-        self._to_bounds: Callable[[Any], Any] | None = None
         self._get_actions = GetActions()
         self._flags = normalize_actions, clip_actions
         kwargs |= {"normalize_actions": normalize_actions, "clip_actions": clip_actions}
+        # RLlib asks for the action space, and so for its bounds, in here.
         super().__init__(input_observation_space, input_action_space, **kwargs)
+
+
+class BatchToEnv(ActionsToEnv):
+    """Makes actions for the environments and columns for the episodes, of one agent each."""
+
+    _to_bounds: Callable[[Any], Any] | None = None
 
     @override(ConnectorV2)
     def recompute_output_action_space(self, input_observation_space: Any, input_action_space: Any):

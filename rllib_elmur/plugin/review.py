@@ -26,7 +26,7 @@ def what_is_off(config: AlgorithmConfig) -> str | None:
     Returns:
         None if nothing is off, or if no policy is ELMUR's.
     """
-    first = next(iter(elmurs_in(config).values()), None)
+    first = _first_elmur_in(config)
     if first is None:
         return None
     name, options = first
@@ -40,10 +40,11 @@ def what_is_off(config: AlgorithmConfig) -> str | None:
 
 def short_sequences_in(config: AlgorithmConfig) -> str | None:
     """The sentence on training sequences in which memory gets no gradient; None if it gets some."""
-    for _, options in elmurs_in(config).values():
-        max_seq_len = PolicyOptions.part_of(options).max_seq_len
-        return short_sequences(max_seq_len, ELMURConfig.part_of(options).segment_length)
-    return None
+    first = _first_elmur_in(config)
+    if first is None:
+        return None
+    max_seq_len = PolicyOptions.part_of(first.options).max_seq_len
+    return short_sequences(max_seq_len, ELMURConfig.part_of(first.options).segment_length)
 
 
 def missing_kl_loss_in(config: AlgorithmConfig) -> str | None:
@@ -116,6 +117,10 @@ def elmurs_in(config: AlgorithmConfig) -> dict[str, ElmurInConfig]:
         for module_id, part in specs.items()
         if is_elmur(part.module_class)
     }
+
+
+def _first_elmur_in(config: AlgorithmConfig) -> ElmurInConfig | None:
+    return next(iter(elmurs_in(config).values()), None)
 
 
 def reason_in(config: Any) -> Reason | None:

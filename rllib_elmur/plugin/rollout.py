@@ -85,7 +85,8 @@ class Rollout:
             Columns.TRUNCATEDS: truncateds,
         }
         self._recorder.add(infos, columns)
-        stepped, done = self._steps >= 0, terminateds | truncateds
+        stepped = self._steps >= 0
+        over = stepped & (terminateds | truncateds)
         self._n_steps += int(stepped.sum())
         self._lengths += stepped
         self._steps += 1  # -1 becomes 0: the reset observation
@@ -94,13 +95,13 @@ class Rollout:
                 cast("MemoryModule", self._runner.module),
                 {Columns.OBS: observations},
                 self._steps,
-                ~(stepped & done),
+                ~over,
                 self._internals.shared_data,
             )
         )
         for i in (~stepped).nonzero()[0]:
             self._begin_episode(i, item(observations, i), infos[i])
-        for i in (stepped & done).nonzero()[0]:
+        for i in over.nonzero()[0]:
             self._end_episode(i)
             if len(self._ended) == self._num_episodes:
                 break

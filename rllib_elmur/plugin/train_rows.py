@@ -14,7 +14,7 @@ from ray.rllib.utils.annotations import override
 from ray.rllib.utils.spaces.space_utils import BatchedNdArray
 
 from rllib_elmur.plugin.agents.dense_rows import DenseRows
-from rllib_elmur.plugin.columns import stacked
+from rllib_elmur.plugin.columns import key_of_agent, stacked
 from rllib_elmur.plugin.memory_module import MemoryModule
 from rllib_elmur.plugin.module import is_elmur
 from rllib_elmur.plugin.rllib_internals import connector_builders, note_padding
@@ -76,7 +76,7 @@ class TrainRows(ConnectorV2):
         for module_id, masked in masked_of.items():
             _note(module_id, masked, kwargs)
         for module_id, of_module in ours.items():
-            keys = [_key(episode) for episode in of_module]
+            keys = [key_of_agent(episode) for episode in of_module]
             given = {
                 name: [item for key in keys for item in column[key]]
                 for name, column in batch.items()
@@ -87,11 +87,6 @@ class TrainRows(ConnectorV2):
             _put_whole(made, columns, keys[0])
             _note(module_id, masked, kwargs)
         return made
-
-
-def _key(episode: Any) -> tuple[Any, ...]:
-    """The key of an agent's episode in the columns of a batch."""
-    return episode.multi_agent_episode_id, episode.agent_id, episode.module_id
 
 
 def _single_module(rl_module: RLModule) -> MemoryModule:

@@ -15,6 +15,8 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.numpy import convert_to_numpy
 
+from rllib_elmur.plugin.columns import key_of_agent
+
 
 class DenseRows:
     """Lets RLlib's pieces make the rows, for a part of the agents, and finds the states itself.
@@ -58,8 +60,7 @@ class DenseRows:
                     made, Columns.STATE_IN, states, len(tree.flatten(states)[0]), episode
                 )
                 if not is_known:
-                    key = episode.multi_agent_episode_id, episode.agent_id, episode.module_id
-                    rows = made[Columns.LOSS_MASK][key]
+                    rows = made[Columns.LOSS_MASK][key_of_agent(episode)]
                     masked[episode.module_id] += int(np.sum(rows[0]))
                     rows[0] = np.zeros_like(rows[0])
         return made, masked

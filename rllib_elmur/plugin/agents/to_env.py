@@ -1,12 +1,12 @@
 """Module-to-env pieces of the sparse state, where several agents act."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
 import torch
 from ray.rllib.connectors.connector_v2 import ConnectorV2
-from ray.rllib.connectors.module_to_env import GetActions
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
@@ -15,40 +15,27 @@ from ray.rllib.utils.spaces.space_utils import unbatch
 
 from rllib_elmur.plugin.agents.states import Agent
 from rllib_elmur.plugin.columns import LIVE_BATCH, each_leaf
-from rllib_elmur.plugin.connectors import narrowed, snapshots_of, to_bounds
+from rllib_elmur.plugin.connectors import ActionsToEnv, narrowed, snapshots_of, to_bounds
 from rllib_elmur.plugin.module import ELMURTorchRLModule
 from rllib_elmur.plugin.rllib_internals import owners
 from rllib_elmur.plugin.snapshots import SNAPSHOTS, snapshot_column
 
 
-class AgentsToEnv(ConnectorV2):
-    """Module-to-env piece: makes the agents' actions and columns for their episodes.
+class AgentsToEnv(ActionsToEnv):
+    """Makes the agents' actions and columns for their episodes."""
 
-    It takes the place of all of RLlib's default pieces.
-    """
-
-    def __init__(
-        self,
-        input_observation_space: Any = None,
-        input_action_space: Any = None,
-        *,
-        normalize_actions: bool = True,
-        clip_actions: bool = False,
-        **kwargs: Any,
-    ):
-        self._to_bounds: dict[Any, Callable[[Any], Any]] = {}
-        self._get_actions = GetActions()
-        self._flags = normalize_actions, clip_actions
-        kwargs |= {"normalize_actions": normalize_actions, "clip_actions": clip_actions}
-        super().__init__(input_observation_space, input_action_space, **kwargs)
+    _to_bounds: Mapping[Any, Callable[[Any], Any]] = MappingProxyType({})
 
     @override(ConnectorV2)
     def recompute_output_action_space(self, input_observation_space: Any, input_action_space: Any):
         """Returns the same action spaces, and notes the bounds of each agent's."""
-        for agent_id, space in input_action_space.items():
-            function = to_bounds(space, *self._flags)
-            if function is not None:
-                self._to_bounds[agent_id] = function
+        functions = {
+            agent_id: to_bounds(space, *self._flags)
+            for agent_id, space in input_action_space.items()
+        }
+        self._to_bounds = {
+            agent_id: function for agent_id, function in functions.items() if function is not None
+        }
         return input_action_space
 
     @override(ConnectorV2)

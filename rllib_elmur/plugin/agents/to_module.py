@@ -16,7 +16,7 @@ from ray.rllib.utils.spaces.space_utils import batch as stack
 from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 
 from rllib_elmur.plugin.agents.states import Agent, AgentStates
-from rllib_elmur.plugin.columns import LIVE_BATCH, each_leaf
+from rllib_elmur.plugin.columns import LIVE_BATCH, each_leaf, key_of_agent
 from rllib_elmur.plugin.module import ELMURTorchRLModule
 from rllib_elmur.plugin.rllib_internals import note_time_axis
 
@@ -55,7 +55,7 @@ class AgentsToModules(AgentToModuleMapping):
                     lambda: _running(episodes),
                 )
                 agents, live[LIVE_BATCH] = together.agents, together.live
-            columns = _columns(batch, module_id, [acting[agent] for agent in agents])
+            columns = _columns(batch, [acting[agent] for agent in agents])
             if live:
                 module.mask.require_allowed(columns[Columns.OBS], np.ones(len(agents), bool))
             if module.is_stateful():
@@ -96,11 +96,9 @@ def _running(episodes: list[MultiAgentEpisode]) -> list[Agent]:
     ]
 
 
-def _columns(
-    batch: dict[str, Any], module_id: Any, episodes: list[SingleAgentEpisode]
-) -> dict[str, Any]:
+def _columns(batch: dict[str, Any], episodes: list[SingleAgentEpisode]) -> dict[str, Any]:
     """Arrays (B, ...) of the agents' newest observations and of what pieces before have added."""
-    keys = [(e.multi_agent_episode_id, e.agent_id, module_id) for e in episodes]
+    keys = [key_of_agent(episode) for episode in episodes]
     columns = {
         name: stack([column[key][-1] for key in keys])
         for name, column in batch.items()
