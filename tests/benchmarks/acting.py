@@ -16,7 +16,7 @@ from typing import Any
 
 import gymnasium as gym
 import ray
-from peers import resident, status_of
+from peers import resident, start_ray, status_of
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.connectors.env_to_module import EnvToModulePipeline
 from ray.rllib.connectors.module_to_env import ModuleToEnvPipeline
@@ -115,9 +115,7 @@ def command_line() -> argparse.ArgumentParser:
 def main() -> None:
     """Measures the ways in turns."""
     arguments = command_line().parse_args()
-    ray.init(
-        "local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="error"
-    )
+    start_ray(num_cpus=1)
     with tempfile.TemporaryDirectory() as folder:
         save(Path(folder))
         ray.shutdown()

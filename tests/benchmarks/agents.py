@@ -14,15 +14,23 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import ray
-from peers import OPTIONS, ROUNDS, Row, alternate, row
+from peers import (
+    OPTIONS,
+    ROUNDS,
+    TRAINING,
+    Row,
+    alternate,
+    row,
+    show,
+    start_ray,
+    stop_all,
+    update_once,
+)
 from ray import cloudpickle
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.env.multi_agent_env import make_multi_agent
-from results import add_save, save
-from rich.console import Console
-from rich.table import Table
+from results import add_save
 
 import rllib_elmur
 from rllib_elmur.envs import ENVIRONMENTS
@@ -47,16 +55,7 @@ def ppo(peer: str, policies: str, **options: Any) -> PPOConfig:
         policies=set(names), policy_mapping_fn=lambda agent, episode, **_: names[agent]
     )
     config.learners(num_learners=0)
-    config.training(
-        train_batch_size_per_learner=N_STEPS,
-        minibatch_size=1000,
-        num_epochs=6,
-        lr=3e-4,
-        grad_clip=0.5,
-        entropy_coeff=0.01,
-        vf_clip_param=1e6,
-        use_kl_loss=False,
-    )
+    config.training(train_batch_size_per_learner=N_STEPS, **TRAINING)
     if peer == "ELMUR":
         return rllib_elmur.use_elmur(config, max_seq_len=35, **options)
     model = DefaultModelConfig(fcnet_hiddens=[64], use_lstm=True, lstm_cell_size=64, max_seq_len=35)
@@ -80,11 +79,11 @@ def update(policies: str) -> Iterator[Row]:
     tasks = {}
     for peer, algorithm in algorithms.items():
         episodes = algorithm.env_runner.sample(num_timesteps=N_STEPS)
-        tasks[peer] = partial(_update, algorithm.learner_group, cloudpickle.dumps(episodes))
+        tasks[peer] = partial(update_once, algorithm.learner_group, cloudpickle.dumps(episodes))
     seconds = alternate(tasks, ROUNDS)
     times = {peer: value / N_STEPS * 1e6 for peer, value in seconds.items()}
     yield row(f"update, {policies}", "LSTM", times, "us/env step")
-    _stop(algorithms)
+    stop_all(algorithms)
 
 
 def training(policies: str) -> Iterator[Row]:
@@ -99,7 +98,7 @@ def training(policies: str) -> Iterator[Row]:
     yield row(f"training, {policies}", "LSTM", rates, "env steps/s")
     at_defaults = {"ELMUR": rates["defaults"], "LSTM": rates["LSTM"]}
     yield row(f"training at the defaults, {policies}", "LSTM", at_defaults, "env steps/s")
-    _stop(algorithms)
+    stop_all(algorithms)
 
 
 ROWS = {f.__name__: f for f in (sampling, update, training)}
@@ -109,16 +108,6 @@ def _runner(config: PPOConfig) -> Any:
     from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 
     return (config.env_runner_cls or MultiAgentEnvRunner)(config=config, worker_index=0)
-
-
-def _update(group: Any, episodes: bytes) -> None:
-    # Connectors change episodes: each update gets its own.
-    group.update(episodes=cloudpickle.loads(episodes), num_epochs=6, minibatch_size=1000)
-
-
-def _stop(algorithms: dict[str, Any]) -> None:
-    for algorithm in algorithms.values():
-        algorithm.stop()
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -132,20 +121,10 @@ def command_line() -> argparse.ArgumentParser:
 def main() -> None:
     """Prints the rows that the command line asks for."""
     arguments = command_line().parse_args()
-    ray.init(
-        "local", num_cpus=2, log_to_driver=False, include_dashboard=False, logging_level="error"
-    )
-    console, data = Console(highlight=False, width=120), []
-    table = Table("what", "ELMUR", "LSTM", "ratio", "unit")
-    for name in arguments.rows or ROWS:
-        for policies in POLICIES:
-            for made in ROWS[name](policies):
-                data.append(made)
-                figures = [f"{made[key]:,.1f}" for key in ("ELMUR", "it")]
-                table.add_row(made["what"], *figures, f"{made['ratio']:.2f}", made["unit"])
-                console.print(f"{made['what']}: {made['ratio']:.2f}")
-                save(arguments.save, data)
-    console.print(table)
+    start_ray()
+    names = arguments.rows or ROWS
+    rows = (made for name in names for policies in POLICIES for made in ROWS[name](policies))
+    show(rows, arguments.save)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import gymnasium as gym
-import ray
-from peers import ENVIRONMENT, OPTIONS
+from peers import ENVIRONMENT, OPTIONS, start_ray
 from ray import cloudpickle
 from ray.rllib.algorithms.impala import IMPALAConfig
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
@@ -110,8 +109,7 @@ def main() -> None:
     """Prints the rows that the command line asks for."""
     arguments = command_line().parse_args()
     cloudpickle.register_pickle_by_value(__import__("__main__"))
-    options = {"log_to_driver": False, "include_dashboard": False, "logging_level": "error"}
-    ray.init("local", num_cpus=3, **options)
+    start_ray(num_cpus=3)
     table, data = Table("what", "env steps/s", "ratio"), []
     for name in arguments.rows or ROWS:
         for what, rates in ROWS[name]():

@@ -6,13 +6,18 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import ray
 import torch
+from ray import cloudpickle
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+from results import save
+from rich.console import Console
+from rich.table import Table
 
 import rllib_elmur
 from rllib_elmur import ELMURConfig
@@ -29,6 +34,15 @@ OPTIONS = {
     "attention_window": None,
     "memory_levels": 2,
 }
+TRAINING = {
+    "minibatch_size": 1000,
+    "num_epochs": 6,
+    "lr": 3e-4,
+    "grad_clip": 0.5,
+    "entropy_coeff": 0.01,
+    "vf_clip_param": 1e6,
+    "use_kl_loss": False,
+}
 DEFAULTS = {**vars(ELMURConfig()), "max_seq_len": 64}
 LONG = {"d_model": 128, "d_ff": 256, "segment_length": 16, "memory_slots": 4, "max_seq_len": 64}
 
@@ -44,16 +58,7 @@ def ppo(peer: str, n_envs: int = 16, **options: Any) -> PPOConfig:
         gym_env_vectorize_mode="vector_entry_point",
     )
     config.learners(num_learners=0)
-    config.training(
-        train_batch_size_per_learner=4000,
-        minibatch_size=1000,
-        num_epochs=6,
-        lr=3e-4,
-        grad_clip=0.5,
-        entropy_coeff=0.01,
-        vf_clip_param=1e6,
-        use_kl_loss=False,
-    )
+    config.training(train_batch_size_per_learner=4000, **TRAINING)
     width = options.get("d_model", 64)
     if peer == "ELMUR":
         return rllib_elmur.use_elmur(
@@ -82,6 +87,38 @@ def resident(status: dict[str, str]) -> float:
     The kernel's own processes have none.
     """
     return sum(int(status.get(kind, "0").split()[0]) for kind in ("RssAnon", "RssFile")) / 1024
+
+
+def update_once(group: Any, episodes: bytes) -> None:
+    """Updates a learner group once from pickled episodes."""
+    # Connectors change episodes: each update gets its own.
+    group.update(episodes=cloudpickle.loads(episodes), num_epochs=6, minibatch_size=1000)
+
+
+def stop_all(algorithms: dict[str, Any]) -> None:
+    """Stops algorithms."""
+    for algorithm in algorithms.values():
+        algorithm.stop()
+
+
+def show(rows: Iterable[Row], name: str | None) -> None:
+    """Prints rows as they come, and a table of all; keeps them under `name` if there is one."""
+    console, data = Console(highlight=False, width=120), []
+    table = Table("what", "peer", "ELMUR", "peer's", "ratio", "unit")
+    for made in rows:
+        data.append(made)
+        figures = [f"{made[key]:,.1f}" for key in ("ELMUR", "it")]
+        ratio = f"{made['ratio']:.2f}"
+        table.add_row(made["what"], made["peer"], *figures, ratio, made["unit"])
+        console.print(f"{made['what']} / {made['peer']}: {ratio}")
+        save(name, data)
+    console.print(table)
+
+
+def start_ray(num_cpus: int = 2) -> None:
+    """Starts Ray on this machine, without what it says."""
+    options = {"log_to_driver": False, "include_dashboard": False, "logging_level": "error"}
+    ray.init("local", num_cpus=num_cpus, **options)
 
 
 def alternate(tasks: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:

@@ -13,12 +13,21 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import ray
-from peers import DEFAULTS, LONG, ROUNDS, Row, alternate, ppo, row
+from peers import (
+    DEFAULTS,
+    LONG,
+    ROUNDS,
+    Row,
+    alternate,
+    ppo,
+    row,
+    show,
+    start_ray,
+    stop_all,
+    update_once,
+)
 from ray import cloudpickle
-from results import add_save, save
-from rich.console import Console
-from rich.table import Table
+from results import add_save
 from speed_of_module import episode, growth, step
 
 
@@ -67,16 +76,11 @@ def update() -> Iterator[Row]:
         tasks = {}
         for peer, algorithm in algorithms.items():
             episodes = algorithm.env_runner.sample(num_timesteps=4000)
-            tasks[peer] = partial(_update, algorithm.learner_group, cloudpickle.dumps(episodes))
+            tasks[peer] = partial(update_once, algorithm.learner_group, cloudpickle.dumps(episodes))
         seconds = alternate(tasks, 5)
         times = {peer: value / 4000 * 1e6 for peer, value in seconds.items()}
         yield row(name, "LSTM", times, "us/env step")
-        _stop(algorithms)
-
-
-def _update(group: Any, episodes: bytes) -> None:
-    # Connectors change episodes: each update gets its own.
-    group.update(episodes=cloudpickle.loads(episodes), num_epochs=6, minibatch_size=1000)
+        stop_all(algorithms)
 
 
 def training() -> Iterator[Row]:
@@ -98,7 +102,7 @@ def training() -> Iterator[Row]:
         for peer, name in sizes.items():
             pair = {"ELMUR": rates[peer], "LSTM": rates["LSTM"]}
             yield row(f"{name}, {n_envs} envs", "LSTM", pair, "env steps/s")
-        _stop(algorithms)
+        stop_all(algorithms)
 
 
 def sb3() -> Iterator[Row]:
@@ -123,7 +127,7 @@ def sb3() -> Iterator[Row]:
     }
     rates = {peer: 4000 / value for peer, value in alternate(tasks, 5).items()}
     yield row("training, n=1, 16 envs", "RecurrentPPO", rates, "env steps/s")
-    _stop({"": algorithm})
+    stop_all({"": algorithm})
 
 
 ROWS = {f.__name__: f for f in (sampling, step, update, training, episode, growth)}
@@ -134,11 +138,6 @@ def _default_runner() -> Any:
     from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
     return SingleAgentEnvRunner
-
-
-def _stop(algorithms: dict[str, Any]) -> None:
-    for algorithm in algorithms.values():
-        algorithm.stop()
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -152,19 +151,9 @@ def command_line() -> argparse.ArgumentParser:
 def main() -> None:
     """Prints the rows that the command line asks for."""
     arguments = command_line().parse_args()
-    options = {"log_to_driver": False, "include_dashboard": False, "logging_level": "error"}
-    ray.init("local", num_cpus=2, **options)
-    console, data = Console(highlight=False, width=120), []
-    table = Table("what", "peer", "ELMUR", "peer's", "ratio", "unit")
-    for name in arguments.rows or [name for name in ROWS if name != "sb3"]:
-        for made in ROWS[name]():
-            data.append(made)
-            figures = [f"{made[key]:,.1f}" for key in ("ELMUR", "it")]
-            ratio = f"{made['ratio']:.2f}"
-            table.add_row(made["what"], made["peer"], *figures, ratio, made["unit"])
-            console.print(f"{made['what']} / {made['peer']}: {ratio}")
-            save(arguments.save, data)
-    console.print(table)
+    start_ray()
+    names = arguments.rows or [name for name in ROWS if name != "sb3"]
+    show((made for name in names for made in ROWS[name]()), arguments.save)
 
 
 if __name__ == "__main__":
