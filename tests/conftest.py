@@ -1,11 +1,11 @@
 """What several groups of tests share."""
 
-import logging
 import os
 import sys
 from pathlib import Path
 
 import pytest
+import quiet_ray
 import ray
 import torch
 from small_training import ROUNDED, SMALL
@@ -27,13 +27,7 @@ def no_ray_of_others(request):
 def ray_is_quiet():
     """A small Ray on this machine, without what workers log."""
     if not ray.is_initialized():
-        ray.init(
-            "local",
-            num_cpus=3,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        quiet_ray.start(num_cpus=3)
     return ray
 
 

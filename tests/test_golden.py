@@ -4,11 +4,10 @@ After a change that is meant to change them, ``python tests/test_golden.py`` sto
 """
 
 import json
-import logging
 from pathlib import Path
 
 import pytest
-import ray
+import quiet_ray
 import torch
 from ray.rllib.algorithms.ppo import PPOConfig
 
@@ -55,11 +54,5 @@ def test_a_training_with_a_fixed_seed_repeats_the_stored_curve(ray_is_quiet):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    ray.init(
-        "local",
-        num_cpus=1,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    quiet_ray.start(num_cpus=1)
     GOLDEN.write_text(json.dumps(learning_curve(), indent=1) + "\n")

@@ -50,18 +50,11 @@ def in_diff(sign):
 @pytest.fixture(scope="module")
 def readme_names(tmp_path_factory):
     """The names that the README's blocks define; those of the other pages may use them."""
-    import logging
-
+    import quiet_ray
     import ray
 
     if not ray.is_initialized():
-        ray.init(
-            "local",
-            num_cpus=3,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        quiet_ray.start(num_cpus=3)
     return execute(README, {})
 
 

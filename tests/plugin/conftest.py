@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+import quiet_ray
 import ray
 import torch
 
@@ -15,9 +16,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 def local_ray() -> Iterator[None]:
     started = not ray.is_initialized()
     if started:
-        ray.init(
-            "local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error"
-        )
+        quiet_ray.start(num_cpus=2)
     yield
     if started:
         ray.shutdown()

@@ -6,6 +6,7 @@ from typing import ClassVar
 import gymnasium as gym
 import numpy as np
 import pytest
+import quiet_ray
 import ray
 import torch
 from gymnasium.spaces import Box, Discrete
@@ -129,9 +130,7 @@ def with_filter(env, piece=WatchedFilter):
 def some_ray():
     started = not ray.is_initialized()
     if started:
-        ray.init(
-            "local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="error"
-        )
+        quiet_ray.start(num_cpus=1)
     yield
     if started:
         ray.shutdown()
