@@ -45,6 +45,7 @@ class LiveBatch:
     def __init__(self, elmur: "ELMUR", state: State):
         self.elmur, self._length = elmur, elmur.config.segment_length
         self._round, self._device = build_rounding(elmur.config), state.segment.device
+        self._distance_bias = elmur.layers[0].distance_bias  # finding it takes time at each step
         # The integers that steer are the host's: no step waits for a device to tell them.
         self.clock = state.clock.numpy(force=True).copy()
         self._anchors = state.anchors.transpose(0, 1).numpy(force=True).copy()  # (n, B, M)
@@ -194,8 +195,7 @@ class LiveBatch:
 
     def _bias(self, distance: np.ndarray, empty: np.ndarray, table: np.ndarray) -> Tensor:
         """Logits of distances, (...) to (..., H), from the table that begins at row `table`."""
-        distance_bias = self.elmur.layers[0].distance_bias
-        row = distance_bias.row(self._index(distance), self._index(empty))
+        row = self._distance_bias.row(self._index(distance), self._index(empty))
         return torch.embedding(self._weights.tables, row.add_(self._index(table)))
 
     def _refresh(self) -> None:
