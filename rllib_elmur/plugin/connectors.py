@@ -1,9 +1,8 @@
 """Connector pieces of the sparse state, which stores no STATE_OUT with each step.
 
 RLlib stores STATE_OUT at every time step and un-batches and re-batches all columns on the way from
-module to environment and back. Here the state stays in one `LiveBatch` between steps, and a
-snapshot is taken where a row of a train batch begins, which is every `max_seq_len` steps of a
-rollout fragment.
+module to environment and back. Here the state stays in one `LiveBatch`, and a snapshot is taken
+where a row of a train batch begins, every `max_seq_len` steps of a rollout fragment.
 """
 
 from collections.abc import Callable
@@ -238,8 +237,7 @@ def snapshots_of(
         lengths: The same, counted from the beginning of the rollout fragment, (B,).
     """
     column: list[Snapshots | None] = [None] * len(steps)
-    # The first row of a fragment begins before its first step, each other one after a step; so does
-    # the row of a bootstrap value behind the fragment.
+    # A fragment's first row begins before its first step, others (or a bootstrap value) after one.
     first = ((lengths == 0) & (steps > 0)).nonzero()[0]
     last = (((lengths + 1) % module.model_config["max_seq_len"] == 0) & (steps >= 0)).nonzero()[0]
     if len(first):
