@@ -105,8 +105,8 @@ class ELMURConfig(Options):
     n_layers: int = option(1, "Number of layers; each owns a memory.", low=1)
     n_heads: int = option(2, "Attention heads; divides `d_model`.", low=1)
     d_ff: int = option(128, "Hidden width of the feed-forward networks.", low=1)
-    segment_length: int = option(4, "Tokens L of a segment; a full one is written.", low=1)
-    memory_slots: int = option(16, "Memory embeddings M of each layer.", low=1)
+    segment_length: int = option(2, "Tokens L of a segment; a full one is written.", low=1)
+    memory_slots: int = option(32, "Memory embeddings M of each layer.", low=1)
     attention_window: int | None = option(
         8,
         "Tokens W that a token attends to, itself included; None: those of its segment.",
@@ -129,6 +129,9 @@ class ELMURConfig(Options):
     )
     memory_commitment: float = option(
         0.0, "Weight of the loss that pulls what is written to where it is rounded to.", low=0.0
+    )
+    write_before_read: bool = option(
+        True, "Write what tokens are before they read memory; M segments then run at once."
     )
     detach_memory: bool = option(
         False, "Stop the gradient between segments, as the paper's authors do."
@@ -171,6 +174,7 @@ class ModelArguments(TypedDict, total=False):
     learned_memory: bool | Search
     memory_levels: int | Search | None
     memory_commitment: float | Search
+    write_before_read: bool | Search
     detach_memory: bool | Search
     norm_first: bool | Search
 
@@ -183,4 +187,5 @@ PAPER: ModelArguments = {
     "segment_length": 5,
     "memory_slots": 2,
     "attention_window": None,
+    "write_before_read": False,
 }

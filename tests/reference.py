@@ -68,7 +68,7 @@ class PlainELMUR:
             ]
             for i in layers
         ]
-        segment, went_out = [], [[] for _ in layers]
+        segment, to_write = [], [[] for _ in layers]
         came_in = [list(before) for before in row.context]
         position, context = row.clock - n_open, row.context
         outputs = []
@@ -78,21 +78,21 @@ class PlainELMUR:
             for i in layers:
                 name = f"layers.{i}.attend_residual.before"
                 came_in[i].append(self.norm(name, y) if options.norm_first else y)
-                y = self.token_track(i, y, came_in[i], position, memory[i], anchors[i])
-                went_out[i].append(y)
+                h, y = self.token_track(i, y, came_in[i], position, memory[i], anchors[i])
+                to_write[i].append(h if options.write_before_read else y)
             outputs.append(self.norm("final_norm", y) if options.norm_first else y)
             position += 1
             if position % options.segment_length == 0:
                 for i in layers:
-                    self.memory_track(i, went_out[i], position - 1, memory[i], anchors[i])
-                segment, went_out = [], [[] for _ in layers]
+                    self.memory_track(i, to_write[i], position - 1, memory[i], anchors[i])
+                segment, to_write = [], [[] for _ in layers]
                 n_before = 0 if options.attention_window is None else options.attention_window - 1
                 came_in = [tokens[max(0, len(tokens) - n_before) :] for tokens in came_in]
                 context = came_in
         return outputs[n_open:], Row(memory, anchors, position, segment, [list(c) for c in context])
 
     def token_track(self, i, token, tokens, position, memory, anchors):
-        """Equations 1 to 3 for the newest of the open segment's tokens."""
+        """Equations 1, and 1 to 3, for the newest of the open segment's tokens."""
         layer = f"layers.{i}"
         h = self.residual(
             f"{layer}.attend_residual",
@@ -102,13 +102,13 @@ class PlainELMUR:
         slots = [
             (m, None if p == EMPTY else position - p) for m, p in zip(memory, anchors, strict=True)
         ]
-        h = self.residual(
+        read = self.residual(
             f"{layer}.read_residual",
             h,
             lambda query: self.cross_attend(f"{layer}.mem2tok", layer, query, slots),
         )
-        return self.residual(
-            f"{layer}.ffn_residual", h, lambda x: self.feed_forward(f"{layer}.ffn", x)
+        return h, self.residual(
+            f"{layer}.ffn_residual", read, lambda x: self.feed_forward(f"{layer}.ffn", x)
         )
 
     def memory_track(self, i, tokens, last_position, memory, anchors):

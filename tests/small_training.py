@@ -33,6 +33,7 @@ ROUNDED = SMALL.replace(
         segment_length: 5
         memory_slots: 2
         attention_window: null
+        write_before_read: false
         memory_levels: 2
 """,
 )

@@ -29,6 +29,7 @@ class ELMURLayer(nn.Module):
         super().__init__()
         d, heads, length = config.d_model, config.n_heads, config.segment_length
         self.segment_length, self.lru_blend = length, config.lru_blend
+        self.write_before_read = config.write_before_read
         residual = partial(Residual, d, config.norm_first)
         # Token track.
         self.self_attention = SelfAttention(d, heads, config.attention_window or length)
@@ -68,11 +69,12 @@ class ELMURLayer(nn.Module):
         memory = torch.where(anchors[..., None] < 0, self.initial_memory, memory)
         seen = torch.cat([context, self.attend_residual.before(x)], dim=1)  # (B, W - 1 + T, d)
         h = self.attend(x, seen, begin)
-        h = self.read(h, position, memory, anchors)
+        y = self.read(h, position, memory, anchors)
         if x.shape[1] == self.segment_length:
-            memory, anchors = self.write(h, position, memory, anchors)
+            tokens = h if self.write_before_read else y
+            memory, anchors = self.write(tokens, position, memory, anchors)
             context = seen[:, seen.shape[1] - context.shape[1] :]
-        return h, memory, anchors, context
+        return y, memory, anchors, context
 
     def attend(self, x: Tensor, seen: Tensor, begin: Tensor) -> Tensor:
         """Tokens (B, T, d) attend to the tokens before them: of their segment, or the last W."""

@@ -147,7 +147,8 @@ class PolicyAutomaton:
             read_bias = read_bias.expand(len(h), -1, -1, -1)
             y = fast.read(h.flatten(0, 1), slots, read_bias, w.read).view(h.shape)
             if len(at_leaves):
-                segments = y[:, at_leaves].flatten(0, 1)  # (S F, L, d)
+                tokens = h if layer.write_before_read else y
+                segments = tokens[:, at_leaves].flatten(0, 1)  # (S F, L, d)
                 oldest = memory[:, i, 0].repeat_interleave(len(at_leaves), dim=0)
                 position = torch.arange(length)
                 write_bias = layer.distance_bias(-(distance[0] + position), empty[0])  # (L, H)

@@ -2,8 +2,7 @@
 
 The file holds the task, the weights, and all states that an episode can lead to: a situation and
 the slots, oldest first, the last `written` not empty. They are a proof if the start is one of them,
-and if from each all answers of a segment are correct and it leads to one of them: `answers` and
-`transitions`. The policy is computed in float64, by equations (1) to (7) of docs/model.md.
+and if each answers right and leads to some of them, by docs/model.md's equations in float64.
 """
 
 import hashlib
@@ -78,11 +77,12 @@ class _Policy:
             p, e = f"elmur.layers.{i}", partial(self._bias, f"elmur.layers.{i}")
             m = np.where(empty[:, None], np.roll(self.w[f"{p}.initial_memory"], -written, 0), m)
             args = f"{p}.self_attention", depth, path
-            x = self._residual(x, f"{p}.attend_residual", self._attend, *args)  # (1)
+            x = h = self._residual(x, f"{p}.attend_residual", self._attend, *args)  # (1)
             args = f"{p}.mem2tok", m, e(distance + depth[:, None], empty)
             x = self._residual(x, f"{p}.read_residual", self._cross, *args)  # (2)
             x = self._residual(x, f"{p}.ffn_residual", self._perceptron, f"{p}.ffn")  # (3)
-            args = f"{p}.tok2mem", x[path[leaves]], e(before, empty[0])
+            tokens = (h if self.o.write_before_read else x)[path[leaves]]
+            args = f"{p}.tok2mem", tokens, e(before, empty[0])
             u = self._residual(m[:1], f"{p}.write_residual", self._cross, *args)  # (4), (5)
             args = self._perceptron, f"{p}.memory_ffn"
             u = self._norm(self._residual(u, f"{p}.memory_ffn_residual", *args), f"{p}.memory_norm")

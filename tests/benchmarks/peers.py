@@ -32,6 +32,7 @@ OPTIONS = {
     "segment_length": 5,
     "memory_slots": 2,
     "attention_window": None,
+    "write_before_read": False,
     "memory_levels": 2,
 }
 TRAINING = {

@@ -21,6 +21,7 @@ sizes = st.fixed_dictionaries(
         "memory_slots": st.integers(1, 4),
         "segment_length": st.integers(1, 12),
         "norm_first": st.booleans(),
+        "write_before_read": st.booleans(),
         "lru_blend": st.sampled_from([0.0, 0.3, 0.8, 1.0]),
         "attention_window": st.none() | st.integers(1, 16),
     }

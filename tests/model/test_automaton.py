@@ -45,6 +45,7 @@ def test_the_tree_holds_every_sequence_once():
     segment_length=st.integers(1, 3),
     memory_levels=st.sampled_from([2, 3, 5]),
     norm_first=st.booleans(),
+    write_before_read=st.booleans(),
     lru_blend=st.sampled_from([0.3, 0.8, 1.0]),
 )
 def test_segment_by_segment_it_does_what_the_sequence_schedule_does(seed, **options):

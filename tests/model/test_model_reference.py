@@ -35,7 +35,10 @@ def reference_deviation(model, x, state, outputs, new_state):
 @pytest.mark.parametrize("schedule", ["page", "sequence", "step"])
 @pytest.mark.parametrize("memory_levels", LEVELS)
 @pytest.mark.parametrize("norm_first", [False, True])
-def test_model_agrees_with_the_plain_reference(schedule, memory_levels, norm_first):
+@pytest.mark.parametrize("write_before_read", [False, True])
+def test_model_agrees_with_the_plain_reference(
+    schedule, memory_levels, norm_first, write_before_read
+):
     for seed, (n, slots, length, blend, n_tokens) in enumerate(
         [(1, 1, 1, 0.8, 7), (2, 2, 5, 0.8, 37), (3, 4, 3, 0.3, 40), (2, 3, 4, 1.0, 23)]
     ):
@@ -46,6 +49,7 @@ def test_model_agrees_with_the_plain_reference(schedule, memory_levels, norm_fir
             segment_length=length,
             lru_blend=blend,
             norm_first=norm_first,
+            write_before_read=write_before_read,
             memory_levels=memory_levels,
         )
         x, state = tokens(model, 2, n_tokens, seed=seed), model.initial_state(2)

@@ -88,6 +88,7 @@ def untrained(env):
             "segment_length": 2,
             "memory_slots": 2,
             "attention_window": None,
+            "write_before_read": False,
         },
     )
 

@@ -81,6 +81,10 @@ PROOFS = {
         policy(n_layers=2, memory_slots=2, norm_first=True, lru_blend=0.6, segment_length=2),
         task_of([(0, -1.0, [0], 0), (0, 1.0, [0], 0)]),
     ),
+    "written before read": lambda: proof_of(
+        policy(n_layers=2, memory_slots=2, write_before_read=True),
+        task_of([(0, -1.0, [0], 0), (0, 1.0, [0], 0)]),
+    ),
     "categories": lambda: proof_of(categories(), CATEGORIES),
 }
 
@@ -194,6 +198,7 @@ def test_a_proof_without_the_start_or_a_state_or_a_transition_is_rejected(file):
     segment_length=st.integers(1, 3),
     memory_levels=st.sampled_from([2, 3, 4, 5]),
     norm_first=st.booleans(),
+    write_before_read=st.booleans(),
     lru_blend=st.sampled_from([0.3, 1.0]),
     written=st.integers(0, 3),
 )

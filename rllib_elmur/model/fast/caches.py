@@ -65,16 +65,16 @@ class Ring(NamedTuple):
     Attributes:
         tokens: The last L that the model got, (B, L, d).
         context: What the tokens of each layer attend to, (n, B, K = W - 1 + L, d).
-        outputs: What each layer made of the last L, (n, B, L, d).
+        to_write: What each layer's memory gets of the last L, (n, B, L, d).
         context_at: Views of `context` by layer and place, (B, d) each.
-        outputs_at: The same of `outputs`.
+        to_write_at: The same of `to_write`.
     """
 
     tokens: Tensor
     context: Tensor
-    outputs: Tensor
+    to_write: Tensor
     context_at: list[tuple[Tensor, ...]]
-    outputs_at: list[tuple[Tensor, ...]]
+    to_write_at: list[tuple[Tensor, ...]]
 
     @classmethod
     def of(cls, state: State) -> "Ring":
@@ -90,25 +90,25 @@ class Ring(NamedTuple):
         return cls._with_views(tokens, context, tokens.new_zeros(n_layers, *tokens.shape))
 
     @classmethod
-    def _with_views(cls, tokens: Tensor, context: Tensor, outputs: Tensor) -> "Ring":
-        views = ([layer.unbind(1) for layer in part] for part in (context, outputs))
-        return cls(tokens, context, outputs, *views)
+    def _with_views(cls, tokens: Tensor, context: Tensor, to_write: Tensor) -> "Ring":
+        views = ([layer.unbind(1) for layer in part] for part in (context, to_write))
+        return cls(tokens, context, to_write, *views)
 
     def to(self, dtype: torch.dtype) -> "Ring":
         """The same in another precision."""
-        parts = self.tokens, self.context, self.outputs
+        parts = self.tokens, self.context, self.to_write
         return self._with_views(*(part.to(dtype) for part in parts))
 
     def of_rows(self, rows: Tensor) -> "Ring":
         """A copy of some rows."""
-        of_layers = (part.index_select(1, rows) for part in (self.context, self.outputs))
+        of_layers = (part.index_select(1, rows) for part in (self.context, self.to_write))
         return self._with_views(self.tokens.index_select(0, rows), *of_layers)
 
     def put(self, rows: Tensor, other: "Ring", ahead: int) -> None:
         """Copies the rows of a ring whose next place is so many steps ahead over some of these."""
         self.tokens.index_copy_(0, rows, other.tokens.roll(-ahead, 1))
         self.context.index_copy_(1, rows, other.context.roll(-ahead, 2))
-        self.outputs.index_copy_(1, rows, other.outputs.roll(-ahead, 2))
+        self.to_write.index_copy_(1, rows, other.to_write.roll(-ahead, 2))
 
 
 class SlotCache(NamedTuple):

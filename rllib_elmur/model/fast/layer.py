@@ -44,7 +44,7 @@ def project_slots(slots: Tensor, w: WriteWeights) -> Tensor:
 
 
 def read(h: Tensor, slots: Slots, bias: Tensor, w: ReadWeights) -> Tensor:
-    """Equations 2 and 3 (mem2tok): tokens of one segment a row read every slot.
+    """Equations 2 and 3 (mem2tok): tokens read every slot of their row, by keys and values.
 
     Args:
         h: T tokens of each of B rows, (B T, d).
@@ -58,6 +58,17 @@ def read(h: Tensor, slots: Slots, bias: Tensor, w: ReadWeights) -> Tensor:
     weights = logits.view(bias.shape).softmax(dim=1).view(logits.shape)
     h = torch.baddbmm(h.view(rows), weights.mT, slots.values).view(h.shape)
     return add_feed_forward(norm(h, w.residual.after), w.ffn, w.ffn_residual)
+
+
+def read_query(h: Tensor, w: ReadWeights) -> Tensor:
+    """The queries of tokens (R, d) to slots as they are, without keys and values: (R, H d)."""
+    return multiply(norm(h, w.residual.before), w.query)
+
+
+def read_mixed(h: Tensor, mixed: Tensor, w: ReadWeights) -> Tensor:
+    """Equations 2 and 3 for tokens (R, d) whose queries have mixed slots to (R, H d)."""
+    h = norm(add_product(h, mixed, w.out), w.residual.after)
+    return add_feed_forward(h, w.ffn, w.ffn_residual)
 
 
 def write(h: Tensor, slot: Tensor, share: Tensor, bias: Tensor, w: WriteWeights) -> Tensor:

@@ -23,11 +23,11 @@ Rows = Sequence[int] | np.ndarray  # numbers of rows
 class LiveBatch:
     """A batch of running episodes, advanced in place in O(W + L + M) a step and without gradient.
 
-    It keeps what each layer's tokens attend to, of the open segment the outputs, and of the memory
-    the keys and values; so a step computes its own token alone, and only rows that finish a segment
-    write. All rows put step t into place t mod K of a ring, wherever they stand in their segments:
-    distances from the newest token are then the same for all, and only how far a row looks back
-    differs.
+    It keeps what each layer's tokens attend to, of the open segment what it will write, and of
+    memory the keys and values; so a step computes its own token alone, and only rows that finish a
+    segment write. All rows put step t into place t mod K of a ring, wherever they stand in their
+    segments: distances from the newest token are then the same for all, and only how far a row
+    looks back differs.
 
     What is derived from weights is derived again when these have changed (`Absorbed.version`),
     between any two steps.
@@ -156,6 +156,7 @@ class LiveBatch:
         """Attend and read for the token (B, d) of step `now`; of `rows` (B, 1) alone, if given."""
         w, ring = self._weights, self._ring
         size, place = ring.context.shape[2], now % self._length
+        before_read = self.elmur.config.write_before_read
         back = self._index(self.elmur.attention_scope.look_back(clock, self.elmur.config))
         distance, tables = clock[:, None] - self._anchors, w.table_begins[:, None, None]
         bias = self._bias(distance, self._anchors < 0, tables)[..., None]  # (n, B, M, H, T = 1)
@@ -168,7 +169,7 @@ class LiveBatch:
             position = position.view(len(token), size, -1)
             h = fast.attend(y, token, ring.context[i], position, weights.attend)
             y = fast.read(h, self._slots.read[i], bias[i], weights.read)
-            ring.outputs_at[i][place].copy_(y)
+            ring.to_write_at[i][place].copy_(h if before_read else y)
         return y
 
     def _write(self, finished: np.ndarray) -> None:
@@ -185,7 +186,7 @@ class LiveBatch:
         bias = self._bias(anchor[:, None] - position, empty, tables)  # (n R, L, H)
         at = self._index(slot)
         old = self._slots.contents.index_select(0, at)
-        h = self._ring.outputs.flatten(0, 1).index_select(0, self._index(rows))
+        h = self._ring.to_write.flatten(0, 1).index_select(0, self._index(rows))
         share = fast.blend_share(self._index(empty), self.elmur.config.lru_blend, h)
         new = self._round(fast.write(h, old, share, bias, w.write))
         self._slots.contents.index_copy_(0, at, new)

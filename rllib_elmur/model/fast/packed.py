@@ -28,6 +28,7 @@ class Packing(NamedTuple):
         first: For each segment index, its first packed segment, (segments,).
         active: For each segment index, how many rows have any token in it.
         complete: For each segment index, how many rows fill it.
+        written: The packed segments that their rows fill, (C,).
     """
 
     phase: Tensor
@@ -39,6 +40,7 @@ class Packing(NamedTuple):
     first: Tensor
     active: list[int]
     complete: list[int]
+    written: Tensor
 
     @classmethod
     def of(cls, state: State, lengths: Tensor) -> "Packing":
@@ -51,18 +53,19 @@ class Packing(NamedTuple):
         begin = torch.arange(n_segments, device=filled.device)[:, None] * segment_length
         active = filled[order] > begin  # (K, B)
         segment, rank = active.nonzero(as_tuple=True)
-        complete = filled >= begin + segment_length
+        complete = filled[order] >= begin + segment_length
         n_active, n_complete = active.sum(1), complete.sum(1)
         first = n_active.cumsum(0) - n_active
         counts = torch.stack([n_active, n_complete]).tolist()
-        return cls(phase, filled, order, order.argsort(), order[rank], segment, first, *counts)
+        written = complete[active].nonzero().squeeze(-1)
+        row = order[rank]
+        return cls(phase, filled, order, order.argsort(), row, segment, first, *counts, written)
 
     def pack(self, x: Tensor, state: State) -> Tensor:
         """The open tokens and the new ones, x (B, T, d), as packed segments (N, L, d)."""
         segment_length = state.segment.shape[1]
         source = torch.cat([state.segment.to(x.dtype), x], dim=1)  # (B, L + T, d)
-        token = torch.arange(segment_length, device=x.device)
-        place = self.segment[:, None] * segment_length + token  # (N, L)
+        place = self.position(segment_length)  # (N, L)
         phase = self.phase[self.row][:, None]
         index = torch.where(place < phase, place, segment_length + place - phase)
         index = index.clamp(max=source.shape[1] - 1)  # beyond `filled`: never read as data
@@ -80,13 +83,19 @@ class Packing(NamedTuple):
         begin = self.filled // segment_length * segment_length
         return self._at(tokens, begin[:, None] + torch.arange(segment_length, device=tokens.device))
 
-    def pick(self, entries: list[Tensor], index: Tensor) -> Tensor:
-        """Entries `index` (B, M) of each row, (B, M, d).
+    def find(self, rank: Tensor, entry: Tensor, n_slots: int) -> Tensor:
+        """Where entries (R, ...) of the rows of some rank (R, ...) lie among those of all rows.
 
-        An entry is (rows, d) and holds the rows that reach it, in packing order.
+        Entries of a queue stand one after the other, each with the rows that reach it, longest row
+        first: all rows reach the `n_slots` of the call's start.
         """
-        first = torch.tensor([0, *map(len, entries)], device=index.device).cumsum(0)
-        return torch.cat(entries)[first[index] + self.rank[:, None]]
+        sizes = [0, *[len(self.order)] * n_slots, *self.complete]
+        return torch.tensor(sizes, device=entry.device).cumsum(0)[entry] + rank
+
+    def position(self, segment_length: int) -> Tensor:
+        """Time steps of the tokens of each segment, counted from the row's first one, (N, L)."""
+        token = torch.arange(segment_length, device=self.segment.device)
+        return self.segment[:, None] * segment_length + token
 
     def locate(self, rank: Tensor, place: Tensor, segment_length: int) -> Tensor:
         """Where the tokens at `place` (R, P) of the rows of some rank (R,) lie in (N L, d)."""

@@ -19,16 +19,16 @@ class Queue(NamedTuple):
     entry s, the oldest, into entry s + M.
 
     Attributes:
+        begin: Time step at which each row's first segment begins, (B,).
         order: Slots in LRU order, (B, n, M).
-        distance: Token position less anchor of the entries that are read, (N, n, M, L).
-        empty: Whether such an entry is an empty slot, (N, n, M).
+        anchor: The anchor of each entry, counted from `begin`, (B, n, M + segments).
         last: Which entry each slot holds after the row's last segment, (B, n, M).
         anchors: Its anchor, (B, n, M).
     """
 
+    begin: Tensor
     order: Tensor
-    distance: Tensor
-    empty: Tensor
+    anchor: Tensor
     last: Tensor
     anchors: Tensor
 
@@ -36,27 +36,37 @@ class Queue(NamedTuple):
     def of(cls, state: State, packing: Packing) -> "Queue":
         """The queues of a call that begins at `state`."""
         segment_length, n_slots = state.segment.shape[1], state.anchors.shape[-1]
-        device = state.anchors.device
         order = lru_order(state.anchors)
-        begin = (state.clock - packing.phase)[:, None, None]  # where the first segment begins
-        # Anchors are counted from there: those at the start, and of what segment s writes.
-        anchors = state.anchors.gather(-1, order) - begin  # (B, n, M)
-        segment = packing.segment[:, None, None]
-        entry = segment + torch.arange(n_slots, device=device)  # (N, 1, M)
-        written = (entry - n_slots + 1) * segment_length - 1
-        at_start = entry.expand(-1, anchors.shape[1], -1).clamp(max=n_slots - 1)
-        at_start = anchors[packing.row].gather(-1, at_start)
-        first = entry < n_slots
-        token = torch.arange(segment_length, device=device)
-        position = segment[..., None] * segment_length + token  # (N, 1, 1, L)
+        begin = state.clock - packing.phase
+        start = begin[:, None, None]
+        at_start = state.anchors.gather(-1, order) - start  # (B, n, M)
+        n_written = torch.arange(1, len(packing.active) + 1, device=begin.device)
+        written = (n_written * segment_length - 1).expand(*at_start.shape[:2], -1)
         n_complete = (packing.filled // segment_length)[:, None, None]
         last = n_complete + (order.argsort(dim=-1) - n_complete) % n_slots
         return cls(
+            begin=begin,
             order=order,
-            distance=position - torch.where(first, at_start, written)[..., None],
-            empty=first & (at_start < -begin[packing.row]),
+            anchor=torch.cat([at_start, written], dim=-1),
             last=last,
             anchors=torch.where(
-                last < n_slots, state.anchors, begin + (last - n_slots + 1) * segment_length - 1
+                last < n_slots, state.anchors, start + (last - n_slots + 1) * segment_length - 1
             ),
         )
+
+    def distance(
+        self, i: int, row: Tensor, entry: Tensor, position: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """How far tokens are from entries of layer i's queue.
+
+        Args:
+            i: The layer.
+            row: Of each of R groups of entries, (R,).
+            entry: The entries, (R, E).
+            position: Time steps of T tokens, counted from `begin`, (R, T) or (T,).
+
+        Returns:
+            Token position less anchor, (R, E, T), and whether the entry is empty, (R, E, 1).
+        """
+        anchor = self.anchor[row, i].gather(1, entry)[..., None]
+        return position[..., None, :] - anchor, anchor < -self.begin[row][:, None, None]

@@ -1,7 +1,7 @@
 """The sequence schedule: whole segments of many rows, for training and batch evaluation.
 
-In a layer only read and write depend on the segment before, so self-attention of all segments runs
-at once; then segment s of all rows that have one, for s = 0, 1, ...
+In a layer only read and write depend on the segments before, so self-attention of all segments runs
+at once. Reads and writes go in an order of their own: `at_once`, or `one_by_one`.
 """
 
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from rllib_elmur.model.equations import ELMURLayer
+from rllib_elmur.model.fast import at_once, one_by_one
 from rllib_elmur.model.fast import layer as fast
 from rllib_elmur.model.fast.context import OwnSegment
 from rllib_elmur.model.fast.ops import norm
@@ -32,11 +32,17 @@ def run_sequence(
     queue = Queue.of(state, packing)
     tokens = packing.pack(x, state)  # (N, L, d)
     context = elmur.attention_scope(state, packing)
+    schedule = at_once if elmur.config.write_before_read else one_by_one
+    n_slots = elmur.config.memory_slots
     y, memories, contexts = tokens.flatten(0, 1), [], []  # (N L, d)
     for i, weights in enumerate(elmur.absorbed.layers()):
         h, behind = _attend(elmur, i, y, context, weights)
-        y, memory = _read_and_write(elmur.layers[i], i, h, state, packing, queue, weights)
-        memories.append(memory)
+        layer, order = elmur.layers[i], queue.order[:, i]
+        vacant = (state.anchors[:, i] < 0)[..., None]
+        memory = torch.where(vacant, layer.initial_memory, state.memory[:, i])
+        memory = memory[packing.order[:, None], order[packing.order]]  # (B, M, d)
+        y, entries = schedule.read_and_write(layer, i, h, memory, packing, queue, weights)
+        memories.append(entries[packing.find(packing.rank[:, None], queue.last[:, i], n_slots)])
         contexts.append(behind)
     state = State(
         # Nothing of an empty slot travels.
@@ -65,47 +71,6 @@ def _attend(
     position = context.hide(elmur.positions.of_segments(segments, w.position))  # (N, K, L H)
     seen, behind = context.around(i, segments)
     return fast.attend(x, tokens, seen, position, w), behind
-
-
-def _read_and_write(
-    layer: ELMURLayer,
-    i: int,
-    h: Tensor,
-    state: State,
-    packing: Packing,
-    queue: Queue,
-    weights: LayerWeights,
-) -> tuple[Tensor, Tensor]:
-    """Layer i reads and writes, segment after segment.
-
-    Returns the outputs, (N L, d), and the memory after each row's last segment, (B, M, d).
-    """
-    n_slots = state.anchors.shape[-1]
-    distance, empty = queue.distance[:, i], queue.empty[:, i]  # (N, M, L), (N, M)
-    read_bias = layer.distance_bias(distance, empty[..., None]).mT.contiguous()  # (N, M, H, L)
-    write_bias = layer.distance_bias(-distance[:, 0], empty[:, :1])  # (N, L, H)
-    share = fast.blend_share(empty[:, :1], layer.lru_blend, h)  # (N, 1)
-    vacant = (state.anchors[:, i] < 0)[..., None]
-    memory = torch.where(vacant, layer.initial_memory, state.memory[:, i])
-    memory = memory[packing.order[:, None], queue.order[:, i][packing.order]]  # (B, M, d)
-    entries = list(memory.unbind(1))
-    projected = list(fast.project_slots(memory, weights.write).unbind(1))
-    # The longest rows come first, so segment s concerns a prefix of the rows.
-    h = h.unflatten(0, (-1, layer.segment_length))  # (N, L, d)
-    parts = (t.split(packing.active) for t in (h, read_bias, write_bias, share))
-    outputs = []
-    for s, (h_s, read_s, write_s, share_s) in enumerate(zip(*parts, strict=True)):
-        read = torch.stack([p[: len(h_s)] for p in projected[s : s + n_slots]], dim=1)
-        y = fast.read(h_s.flatten(0, 1), fast.Slots.of(read), read_s, weights.read)
-        outputs.append(y)
-        n = packing.complete[s]
-        if n:
-            tokens, slot = y.view(h_s.shape)[:n], entries[s][:n]
-            slot = fast.write(tokens, slot, share_s[:n], write_s[:n], weights.write)
-            entries.append(layer.between_segments(layer.rounding(slot)))
-        if s + 1 < len(packing.active):  # what the last segment wrote is read by none
-            projected.append(fast.project_slots(entries[-1], weights.write))
-    return torch.cat(outputs), packing.pick(entries, queue.last[:, i])
 
 
 def _with_memory_parameters(elmur: "ELMUR", y: Tensor) -> Tensor:

@@ -35,8 +35,10 @@ class AttendWeights(NamedTuple):
 
 
 class ReadWeights(NamedTuple):
-    """Equations 2 and 3."""
+    """Equations 2 and 3: from a token to its queries, (d, H d), and from mixed slots to it."""
 
+    query: Tensor
+    out: Tensor
     residual: ResidualNorms
     ffn: FeedForward
     ffn_residual: ResidualNorms
@@ -64,17 +66,18 @@ class LayerWeights(NamedTuple):
 
 def absorb(layer: ELMURLayer, positions: Positions) -> LayerWeights:
     """Derives from a layer's parameters what `model/fast` computes with."""
-    query, out = _write_projections(layer.tok2mem)
     return LayerWeights(
         AttendWeights(
             *_attend_projections(layer.self_attention, positions), _residual(layer.attend_residual)
         ),
         ReadWeights(
-            _residual(layer.read_residual), _feed_forward(layer.ffn), _residual(layer.ffn_residual)
+            *_cross_projections(layer.mem2tok),
+            _residual(layer.read_residual),
+            _feed_forward(layer.ffn),
+            _residual(layer.ffn_residual),
         ),
         WriteWeights(
-            query,
-            out,
+            *_cross_projections(layer.tok2mem),
             _residual(layer.write_residual),
             _feed_forward(layer.memory_ffn),
             _residual(layer.memory_ffn_residual),
@@ -106,8 +109,8 @@ def _slot_projection(attention: CrossAttention) -> Tensor:
     return torch.stack([logit.mT, mixed], dim=1).permute(2, 0, 1, 3).flatten(1)
 
 
-def _write_projections(attention: CrossAttention) -> tuple[Tensor, Tensor]:
-    """From a slot to its queries, (d, H d), and from mixed tokens to the slot, (H d, d)."""
+def _cross_projections(attention: CrossAttention) -> tuple[Tensor, Tensor]:
+    """From one track to its queries, (d, H d), and from what they mix to that track, (H d, d)."""
     logit, mixed = _products(attention)
     return logit.movedim(0, 1).flatten(1), mixed.flatten(0, 1)
 
