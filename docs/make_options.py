@@ -14,6 +14,7 @@ from rllib_elmur.config import ELMURConfig
 from rllib_elmur.envs.endless import EndlessTMaze
 from rllib_elmur.envs.multi_cue import MultiCueTMaze
 from rllib_elmur.envs.passive import PassiveTMaze
+from rllib_elmur.envs.runes import RuneTMaze
 from rllib_elmur.envs.task import TMaze
 from rllib_elmur.files.schema import CheckpointOptions, ExperimentOptions
 from rllib_elmur.plugin.learner.options import LearnerOptions
@@ -122,6 +123,7 @@ PARTS: dict[str, Callable[[Path], str]] = {
     "options-maze": lambda folder: attributes(TMaze),
     "options-passive": lambda folder: attributes(PassiveTMaze, TMaze),
     "options-endless": lambda folder: attributes(EndlessTMaze, PassiveTMaze),
+    "options-rune": lambda folder: attributes(RuneTMaze, TMaze),
     "options-multi-cue": lambda folder: attributes(MultiCueTMaze, TMaze),
     "options-experiment": lambda folder: keys(ExperimentOptions),
     "options-checkpoints": lambda folder: keys(CheckpointOptions),

@@ -9,6 +9,7 @@ from rllib_elmur.envs.explore import describe
 from rllib_elmur.envs.finite import END, FiniteTask
 from rllib_elmur.envs.multi_cue import TMazeMultiCueEnv, TMazeMultiCueVectorEnv
 from rllib_elmur.envs.passive import TMazePassiveEnv, TMazePassiveVectorEnv
+from rllib_elmur.envs.runes import TMazeRuneEnv, TMazeRuneVectorEnv
 
 
 class EnvClasses(NamedTuple):
@@ -27,6 +28,7 @@ ENVIRONMENTS = {
     "rllib_elmur/TMazePassive-v0": EnvClasses(TMazePassiveEnv, TMazePassiveVectorEnv),
     "rllib_elmur/TMazeEndless-v0": EnvClasses(TMazeEndlessEnv, TMazeEndlessVectorEnv),
     "rllib_elmur/TMazeMultiCue-v0": EnvClasses(TMazeMultiCueEnv, TMazeMultiCueVectorEnv),
+    "rllib_elmur/TMazeRune-v0": EnvClasses(TMazeRuneEnv, TMazeRuneVectorEnv),
 }
 """Environment id -> its classes, for Gymnasium's registry and for RLlib's."""
 
@@ -41,6 +43,8 @@ __all__ = [
     "TMazeMultiCueVectorEnv",
     "TMazePassiveEnv",
     "TMazePassiveVectorEnv",
+    "TMazeRuneEnv",
+    "TMazeRuneVectorEnv",
     "describe",
     "register_gymnasium_ids",
 ]

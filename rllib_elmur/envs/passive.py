@@ -4,10 +4,8 @@ After Ni et al. 2023, "When Do Transformers Shine in RL? Decoupling Memory from 
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar
 
-import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,17 +13,15 @@ from rllib_elmur.envs import checks, render, rule
 from rllib_elmur.envs.adapters import TMazeEnv, TMazeVectorEnv
 from rllib_elmur.envs.cues import CueSchedule, observed_cue
 from rllib_elmur.envs.finite import END, FiniteTask
+from rllib_elmur.envs.hinted import HintedTMaze, counters
 from rllib_elmur.envs.random_numbers import random_integers
-from rllib_elmur.envs.rule import COUNTERS_PER_STEP, EpisodeState, Outcome
-from rllib_elmur.envs.task import TMaze
+from rllib_elmur.envs.rule import EpisodeState
 
-_DRAW_HINT, _DRAW_NUMBER = 1, 0
-_DRAW_TIME, _DRAW_VALUE = 1, 2  # of correction k, after counter k * COUNTERS_PER_STEP
-_ENTRIES = ("y", "hint", "junction", "noise")
+_DRAW_VALUE = 2  # of a correction; see `counters`
 
 
 @dataclass(frozen=True)
-class PassiveTMaze(TMaze):
+class PassiveTMaze(HintedTMaze):
     """The passive T-Maze; options are these and those of `TMaze`.
 
     Attributes:
@@ -38,82 +34,36 @@ class PassiveTMaze(TMaze):
 
     corrections: int = 0
 
+    entries: ClassVar[tuple[str, ...]] = ("y", "hint", "junction", "noise")
     _after_junction: ClassVar[int] = END
 
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.integer("corrections", self.corrections, low=0)
 
-    @cached_property
-    def observation_space(self) -> gymnasium.spaces.Box:
-        """The space of [y, hint or 0, at-junction flag, noise]."""
-        return gymnasium.spaces.Box(
-            low=np.array([-1, -1, 0, -1], dtype=np.float32),
-            high=np.array([1, 1, 1, 1], dtype=np.float32),
-        )
-
-    @cached_property
-    def action_space(self) -> gymnasium.spaces.Discrete:
-        """0 right, 1 up, 2 left, 3 down."""
-        return gymnasium.spaces.Discrete(rule.NUM_ACTIONS)
-
     @property
     def _shortest_corridor(self) -> int:
         """The shortest corridor of the finite description."""
         return 1
 
-    def start(
-        self, seed: NDArray[np.uint64], script: NDArray[np.float32] | None = None
-    ) -> EpisodeState:
-        """Starts N episodes; see `TMaze.start`."""
-        zero = np.zeros(len(seed), dtype=np.int64)
-        if script is None:
-            script = np.empty((0, len(_ENTRIES)), dtype=np.float32)
-        return self._corridor(seed, zero, zero + 1, script, seed)
-
-    def _corridor(
-        self,
-        seed: NDArray[np.uint64],
-        begin: NDArray[np.int64],
-        junctions: NDArray[np.int64],
-        script: NDArray[np.float32],
-        draw: NDArray[np.uint64],
-    ) -> EpisodeState:
-        """N episodes at the begin of a corridor, which `draw` (N,) or the script decides."""
-        length = self.draw_length(draw, begin, script)
-        cues = _scripted_cues(script, begin) if len(script) else self._cues(draw, begin, length)
-        return self.corridor(seed, begin, length, junctions, cues, script)
-
     def _cues(
         self, draw: NDArray[np.uint64], begin: NDArray[np.int64], length: NDArray[np.int64]
     ) -> CueSchedule:
         """The hint at a corridor's begin, and its corrections."""
-        zero, begin = np.zeros_like(begin), begin[:, None]
-        value = 2 * random_integers(draw, zero + _DRAW_HINT, 0, 1)[:, None] - 1  # (N, 1)
+        value, begin = self._hint(draw)[:, None], begin[:, None]  # (N, 1)
         end = begin + self.hint_steps
         if self.corrections:
-            steps = (length[:, None] - self.hint_steps).clip(min=0)  # in which one can come
-            counter = np.arange(1, self.corrections + 1) * COUNTERS_PER_STEP + 0 * begin
-            number = random_integers(draw, zero + _DRAW_NUMBER, 0, self.corrections)[:, None]
-            seeds = np.repeat(draw[:, None], self.corrections, axis=1)
-            at = random_integers(seeds, counter + _DRAW_TIME, 0, (steps - 1).clip(min=0))
-            unused = (np.arange(self.corrections) >= number) | (steps == 0)
-            at = np.sort(np.where(unused, steps, at), axis=1)
-            # Of two corrections at one time there is only one.
-            given = (at < steps) & (np.diff(at, axis=1, prepend=-1) > 0)
-            corrected = given * (2 * random_integers(seeds, counter + _DRAW_VALUE, 0, 1) - 1)
-            value = np.concatenate([value, corrected], axis=1)
+            at, given = self._drawn_times(draw, length, self.corrections)
+            drawn = random_integers(*counters(draw, self.corrections, _DRAW_VALUE), 0, 1)
+            value = np.concatenate([value, given * (2 * drawn - 1)], axis=1)
             begin = np.concatenate([begin, end + at], axis=1)
             end = np.concatenate([end, end + at + given], axis=1)
         return CueSchedule(begin, end, value, shows=value[:, :, None].astype(np.float32))
 
-    def step(self, state: EpisodeState, action: NDArray[np.integer]) -> Outcome:
-        """Moves every agent once; see `rule.step`."""
-        return rule.step(state, action, self.goal_reward, self.penalty_rule)
-
-    def observe(self, state: EpisodeState) -> NDArray[np.float32]:
-        """Returns the observations [y, hint or 0, at-junction flag, noise] (N, 4)."""
-        return rule.observe(state)
+    def _scripted_cues(self, script: NDArray[np.float32], number: int) -> CueSchedule:
+        at = np.repeat(np.flatnonzero(script[:, 1])[None], number, axis=0)
+        shown = script[at, 1:-2]
+        return CueSchedule(at, at + 1, value=shown[..., 0].astype(np.int64), shows=shown)
 
     def view(self, state: EpisodeState, row: int) -> render.View:
         """Returns what a picture of one episode shows."""
@@ -156,15 +106,8 @@ class PassiveTMaze(TMaze):
             ),
             correct=np.eye(rule.NUM_ACTIONS, dtype=np.bool_)[action],
             target=target,
-            entries=_ENTRIES,
+            entries=self.entries,
         )
-
-
-def _scripted_cues(script: NDArray[np.float32], begin: NDArray[np.int64]) -> CueSchedule:
-    """All cues of a script (S, 4), for N episodes."""
-    at = np.repeat(np.flatnonzero(script[:, 1])[None], len(begin), axis=0)
-    shown = script[at, 1:-2]
-    return CueSchedule(at, at + 1, value=shown[..., 0].astype(np.int64), shows=shown)
 
 
 class TMazePassiveEnv(TMazeEnv):

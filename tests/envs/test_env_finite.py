@@ -10,7 +10,7 @@ import rllib_elmur  # noqa: F401 (registers the ids)
 from rllib_elmur.envs import END
 
 PASSIVE, ENDLESS = "rllib_elmur/TMazePassive-v0", "rllib_elmur/TMazeEndless-v0"
-MULTI_CUE = "rllib_elmur/TMazeMultiCue-v0"
+MULTI_CUE, RUNE = "rllib_elmur/TMazeMultiCue-v0", "rllib_elmur/TMazeRune-v0"
 MAZES = [
     (PASSIVE, {}),
     (PASSIVE, {"hint_steps": 3}),
@@ -21,6 +21,8 @@ MAZES = [
     (MULTI_CUE, {"cues": 2}),
     (MULTI_CUE, {"cues": 2, "values": 3}),
     (MULTI_CUE, {"cues": 2, "hint_steps": 2}),
+    (RUNE, {"runes": 3, "hint_steps": 2}),
+    (RUNE, {"composition": "invert+cancel", "runes": 12}),
 ]
 seeds = st.integers(0, 2**31)
 
