@@ -22,8 +22,7 @@ class Round(NamedTuple):
     """Up to M segments of the R longest rows; a row may have fewer.
 
     Attributes:
-        segments: The packed segments that are in it.
-        written: Those that their rows fill, (C,).
+        written: The packed segments that are in it and that their rows fill, (C,).
         complete: How many of these belong to each segment index.
         row: The rows, (R,).
         position: Time steps of its K tokens, counted from the row's first segment, (K,).
@@ -31,10 +30,9 @@ class Round(NamedTuple):
         packed: Where its packed segments lie among the segments of `tokens`, (N_r,).
         entry: The entries of the queue that are read, (E,).
         entries: Where these lie, (R, E); those that a row does not have lie anywhere.
-        hidden: Whether a token sees an entry not, (E, K).
+        hidden: Where an entry is not among the M that a token reads, (E, K).
     """
 
-    segments: slice
     written: Tensor
     complete: list[int]
     row: Tensor
@@ -58,10 +56,9 @@ def rounds(packing: Packing, n_slots: int, segment_length: int) -> Iterator[Roun
         tokens = packing.locate(rank[:, 0], position.expand(len(rank), -1), segment_length)
         entry = torch.arange(s, s + n_slots + size, device=device)
         ahead = entry[:, None] - position // segment_length  # of the token's segment, (E, K)
-        those, complete = slice(begin, end), packing.complete[s : s + size]
+        those, complete = slice(begin, end), packing.complete[s : s + size]  # of its segments
         n_complete = sum(complete)
         yield Round(
-            segments=those,
             written=packing.written[n_written : n_written + n_complete],
             complete=complete,
             row=packing.order[: len(rank)],
