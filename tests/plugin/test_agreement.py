@@ -12,19 +12,20 @@ from ray.rllib.core.learner.training_data import TrainingData
 
 from rllib_elmur.plugin.columns import state_column
 
+# The paper's form, and that of the defaults.
+FORMS = [{}, {"attention_window": 5, "write_before_read": True}]
+
 
 @pytest.mark.parametrize("batch_mode", ["truncate_episodes", "complete_episodes"])
 @pytest.mark.parametrize("memory_levels", [None, 2])
-@pytest.mark.parametrize("attention_window", [None, 5])
+@pytest.mark.parametrize("form", FORMS, ids=str)
 def test_logits_recomputed_by_the_learner_are_those_of_the_rollout(
     batch_mode: str,
     memory_levels: int | None,
-    attention_window: int | None,
+    form: dict[str, Any],
     capsys: pytest.CaptureFixture,
 ) -> None:
-    algo, fragments, batch = sampled_batch(
-        batch_mode, memory_levels=memory_levels, attention_window=attention_window
-    )
+    algo, fragments, batch = sampled_batch(batch_mode, memory_levels=memory_levels, **form)
     logits = learner_module(algo).forward_train(batch)[Columns.ACTION_DIST_INPUTS]
     error = (logits - batch[Columns.ACTION_DIST_INPUTS]).abs().amax(-1)
     error[~batch[Columns.LOSS_MASK]] = 0
@@ -33,8 +34,8 @@ def test_logits_recomputed_by_the_learner_are_those_of_the_rollout(
     worst = chunk[~flipped].max().item()
     with capsys.disabled():
         print(
-            f"\n{batch_mode}, memory_levels={memory_levels}, "
-            f"attention_window={attention_window}: worst logit error {worst:.1e} on "
+            f"\n{batch_mode}, memory_levels={memory_levels}, {form}: "
+            f"worst logit error {worst:.1e} on "
             f"{int(batch[Columns.LOSS_MASK].sum())} steps of {len(fragments)} fragments; "
             f"{int(flipped.sum())} of {len(chunk)} chunks flipped"
         )
@@ -44,11 +45,11 @@ def test_logits_recomputed_by_the_learner_are_those_of_the_rollout(
     algo.stop()
 
 
-@pytest.mark.parametrize("attention_window", [None, 7])
+@pytest.mark.parametrize("form", FORMS, ids=str)
 def test_an_episode_cut_into_fragments_gives_the_values_of_one_that_is_run_through(
-    attention_window: int | None,
+    form: dict[str, Any],
 ) -> None:
-    algo, fragments, batch = sampled_batch(attention_window=attention_window)
+    algo, fragments, batch = sampled_batch(**form)
     module = learner_module(algo)
     max_seq_len = module.model_config["max_seq_len"]
     # The data hold what the test is about.
