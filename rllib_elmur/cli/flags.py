@@ -71,6 +71,7 @@ class CertifyFlags:
 class ReportFlags:
     """Flags of `rllib report`."""
 
+    task: str | None = option(None, "Function that describes the environment (module:function).")
     segments: int = option(SEGMENTS, "Segments over which the hints are kept apart.", low=1)
     out: Path = option(Path("report.png"), "Picture (.png). The CSV stands beside it.")
 

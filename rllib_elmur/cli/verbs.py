@@ -123,11 +123,13 @@ def report_checkpoint(checkpoint: flags.Checkpoint, options: flags.ReportFlags) 
     """Draw what a policy remembers, and for how long."""
     from rllib_elmur.cli import tables
     from rllib_elmur.cli.progress_bar import EpisodesBar
+    from rllib_elmur.cli.verdicts import described_by
     from rllib_elmur.report.report import report
 
     tables.check_out(options.out, (".png",))
+    task = described_by(options.task)
     with EpisodesBar(_console) as bar:
-        files = report(checkpoint, options.out, options.segments, bar.show)
+        files = report(checkpoint, options.out, options.segments, bar.show, task)
     for file in files:
         _console.print(f"Written: {file}", soft_wrap=True)
 

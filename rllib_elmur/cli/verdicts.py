@@ -33,7 +33,7 @@ def certify_all(paths: Sequence[Path], options: CertifyFlags, console: Console) 
         tables.check_out(options.out, (".json", ".npz"))
         if options.out.suffix == ".npz" and len(paths) > 1:
             raise UserError(f"--out {options.out}: a proof is of one checkpoint, not {len(paths)}.")
-    task = None if options.task is None else _described_by(options.task)
+    task = described_by(options.task)
     records = []
     for path in paths:
         certificate, replay = _certify(path, options, task, console)
@@ -70,7 +70,14 @@ def _certify(
         )
 
 
-def _described_by(path: str) -> Any:
+def described_by(path: str | None) -> Any:
+    """The function that `--task` names, or None.
+
+    Raises:
+        UserError: If there is none of this name.
+    """
+    if path is None:
+        return None
     try:
         return object_at(path)
     except ValueError as error:

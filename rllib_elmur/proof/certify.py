@@ -88,7 +88,7 @@ def certify(
             f"{', '.join(policy.connectors)} make of observations."
         )
     if task is None and env is None:
-        task = _task_of_training(policy.settings)
+        task = task_of_training(policy.settings)
     name = env or checkpoints.environment_of(policy)
     made = env_maker(name)({**({} if env else policy.env_config), **(env_config or {})})
     try:
@@ -155,7 +155,7 @@ def check_config(config: AlgorithmConfig, task: Describe | None = None) -> None:
     env.close()
 
 
-def _task_of_training(settings: dict[str, Any]) -> Describe | None:
+def task_of_training(settings: dict[str, Any]) -> Describe | None:
     """What described the environment to a training that certified its policy."""
     callbacks = settings.get("callbacks_class") or []
     given = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]

@@ -9,6 +9,7 @@ from matplotlib.ticker import FuncFormatter
 
 from rllib_elmur.proof.certificate import Certificate
 from rllib_elmur.proof.minimal import MinimalAutomaton
+from rllib_elmur.report import LENGTH
 from rllib_elmur.report.automaton import MOST_KINDS, draw_automaton
 from rllib_elmur.report.retention import Retention
 from rllib_elmur.runs.rows import Row
@@ -40,9 +41,11 @@ def draw(
 
 
 def _draw_success(axes: Any, rows: list[Row], certificate: Certificate | None) -> None:
+    mazes = LENGTH in rows[0].swept
+    said = [row for row in rows if row.success is not None]
     axes.plot(
-        [row.swept["corridor_length"] for row in rows],
-        [row.success for row in rows],
+        [row.swept[LENGTH] if mazes else row.episode_length for row in said],
+        [row.success for row in said],
         "ko",
         label=f"played, {rows[0].episodes} episodes each",
     )
@@ -51,7 +54,7 @@ def _draw_success(axes: Any, rows: list[Row], certificate: Certificate | None) -
     elif certificate is not None and certificate.counterexample is not None:
         steps = len(certificate.counterexample)
         axes.plot([steps - 1], [0.0], "kx", markersize=10, label="an episode that goes wrong")
-    axes.set_xlabel("corridor length (steps)")
+    axes.set_xlabel("corridor length (steps)" if mazes else "steps of an episode (mean)")
     axes.set_ylabel("success")
     axes.set_ylim(-0.05, 1.1)
     log_axis(axes)

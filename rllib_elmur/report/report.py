@@ -15,12 +15,12 @@ from rllib_elmur.plugin.module import ELMURTorchRLModule
 from rllib_elmur.plugin.process import one_thread, quiet
 from rllib_elmur.proof import MAX_STATES
 from rllib_elmur.proof.certificate import Certificate
-from rllib_elmur.proof.certify import require_rounded
-from rllib_elmur.proof.description import finite_task_of
+from rllib_elmur.proof.certify import require_rounded, task_of_training
+from rllib_elmur.proof.description import Describe, finite_task_of
 from rllib_elmur.proof.minimal import minimise
 from rllib_elmur.proof.proof import Proof
 from rllib_elmur.proof.search import check_all_episodes
-from rllib_elmur.report import SEGMENTS
+from rllib_elmur.report import LENGTH, SEGMENTS
 from rllib_elmur.report.retention import Retention, follow
 from rllib_elmur.runs.evaluate import OnStep, evaluate
 from rllib_elmur.runs.options import EvaluateOptions
@@ -31,7 +31,11 @@ _EPISODES = 32
 
 
 def report(
-    checkpoint: Path, picture: Path, segments: int = SEGMENTS, on_step: OnStep | None = None
+    checkpoint: Path,
+    picture: Path,
+    segments: int = SEGMENTS,
+    on_step: OnStep | None = None,
+    task: Describe | None = None,
 ) -> tuple[Path, Path]:
     """Draws what a checkpoint's policy remembers.
 
@@ -40,6 +44,7 @@ def report(
         picture: The file (.png) to write. A table (.csv) of its figures is written beside it.
         segments: How long two hints are followed.
         on_step: Hears of the episodes that are played (see `runs.evaluate`).
+        task: A function from the environment to its finite description, as `certify` takes it.
 
     Returns:
         The picture and the table.
@@ -54,14 +59,16 @@ def report(
         env = env_maker(checkpoints.environment_of(policy))(policy.env_config)
         if not isinstance(policy.module, ELMURTorchRLModule):
             raise UserError(f"{checkpoint}: a report needs an ELMUR policy.")
-        network, task = policy.module.network, finite_task_of(env)
+        network = policy.module.network
+        finite = finite_task_of(env, task or task_of_training(policy.settings))
+        # Mazes are played in corridors of many lengths, other environments as in the training.
+        sweep = {LENGTH: _LENGTHS} if hasattr(env.unwrapped, LENGTH) else {}
         env.close()
-        certificate = None if policy.connectors else _certificate(policy.module, task)
+        certificate = None if policy.connectors else _certificate(policy.module, finite)
         proof = certificate.proof if certificate is not None else None
         memory = None if proof is None else minimise(proof)
-        retention = follow(network, task, segments)
-        options = EvaluateOptions(sweep={"corridor_length": _LENGTHS}, episodes=_EPISODES)
-        rows = evaluate([checkpoint], options, on_step)
+        retention = follow(network, finite, segments)
+        rows = evaluate([checkpoint], EvaluateOptions(sweep=sweep, episodes=_EPISODES), on_step)
     table = picture.with_suffix(".csv")
     with table.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -91,7 +98,7 @@ def _figures(
     rows: list[Row], certificate: Certificate | None, retention: Retention
 ) -> Iterator[tuple[str, Any, Any]]:
     for row in rows:
-        yield "success", row.swept["corridor_length"], row.success
+        yield "success", row.swept.get(LENGTH, row.episode_length), row.success
     if certificate is not None:
         yield certificate.verdict, "", certificate.states
     for segments, distance in zip(retention.segments, retention.distance, strict=True):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from small_training import ROUNDED
 
 import rllib_elmur
 from rllib_elmur.config import PAPER, ELMURConfig
@@ -18,6 +19,8 @@ from rllib_elmur.proof.search import check_all_episodes
 from rllib_elmur.report.automaton import arrows, draw_automaton
 from rllib_elmur.report.report import _certificate
 from rllib_elmur.report.retention import _ways
+from rllib_elmur.runs.options import TrainOptions
+from rllib_elmur.runs.train import train
 
 
 def test_a_report_is_a_picture_and_its_figures(rllib, checkpoint, tmp_path):
@@ -39,6 +42,59 @@ def test_a_report_is_a_picture_and_its_figures(rllib, checkpoint, tmp_path):
     ]
     assert [a[:4] for a in anchors] == [[4, 4, 14, 14], [-1, 9, 9, 19]]
     assert [row["what"] for row in rows].count("refuted") == 1
+
+
+CUE = """
+import gymnasium as gym
+import numpy as np
+
+from rllib_elmur.envs import describe
+
+
+class Cue(gym.Env):
+    observation_space = gym.spaces.Box(-1, 1, (2,))
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, config=None):
+        pass
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.cue, self.asked = int(self.np_random.choice([-1, 1])), False
+        return np.array([self.cue, 0], np.float32), {}
+
+    def step(self, action):
+        ended, success = self.asked, bool(action == (self.cue > 0))
+        self.asked = bool(self.np_random.random() < 0.3)
+        info = {"success": success} if ended else {}
+        return np.array([0, self.asked], np.float32), float(ended and success), ended, False, info
+
+
+def described(env):
+    return describe(env, state=lambda cue: cue.cue)
+"""
+
+
+def test_a_task_of_ones_own_has_a_report_too(rllib, tmp_path):
+    (tmp_path / "reported_cue.py").write_text(CUE)
+    file = tmp_path / "cue.yaml"
+    file.write_text(
+        ROUNDED.replace("rllib_elmur/TMazePassive-v0", "reported_cue.Cue")
+        .replace("env_config: {corridor_length: 3, slack: 2.0}", "env_config: {}")
+        .replace("      env_config: {slack: 1.0}\n", "      explore: false\n")
+    )
+    train(file, TrainOptions(storage_path=tmp_path, stop={"training_iteration": 1}))
+    out = ("--segments", "5", "--out", tmp_path / "cue.png")
+    code, output = rllib("report", tmp_path, *out)
+    assert code == 1 and "Cue has no finite description" in output
+    code, output = rllib("report", tmp_path, *out, "--task", "reported_cue:missing")
+    assert code == 1 and "--task reported_cue:missing" in output
+    code, output = rllib("report", tmp_path, *out, "--task", "reported_cue:described")
+    assert code == 0 and (tmp_path / "cue.png").exists()
+    rows = list(csv.DictReader((tmp_path / "cue.csv").open()))
+    # It has no corridors to sweep: one row of episodes as they come.
+    (success,) = (row for row in rows if row["what"] == "success")
+    assert 2 < float(success["x"]) < 10 and 0 <= float(success["value"]) <= 1
 
 
 def test_a_report_needs_a_maze(rllib, tmp_path):
