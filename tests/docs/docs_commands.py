@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from rllib_elmur.cli.verbs import app
 
-BENCHMARKS = ROOT / "tests" / "benchmarks"
+BENCHMARKS, EXAMPLES = ROOT / "tests" / "benchmarks", ROOT / "examples"
 PROGRAMS = {}
 
 
@@ -55,8 +55,8 @@ def _python(words):
         return _rllib(words[1:]) if words[0] == "rllib_elmur" and words[1:] else None
     script = ROOT / first
     assert script.is_file(), first
-    if script.parent == BENCHMARKS:
-        sys.path.insert(0, str(BENCHMARKS))
+    if script.parent in (BENCHMARKS, EXAMPLES):
+        sys.path.insert(0, str(script.parent))
         parser = importlib.import_module(script.stem).command_line()
         parser.exit_on_error = False
         parser.error = _raise

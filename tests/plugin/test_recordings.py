@@ -10,6 +10,7 @@ import pytest
 import ray
 import torch
 from fragments import TOLERANCE, Fragment, per_fragment, run_through
+from imitate_tmaze import MAZE, record
 from plugin_helpers import BOTH, SMALL, RandomEnv, elmur_ppo, shake
 from ray.rllib.algorithms.bc import BCConfig
 from ray.rllib.algorithms.marwil import MARWILConfig
@@ -19,7 +20,6 @@ from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.offline.offline_data import OfflineData
-from recorded_tmaze import MAZE, record
 
 import rllib_elmur
 from rllib_elmur.plugin.previous import join_recorded
