@@ -34,8 +34,10 @@ def rows_of(
         INFOS stays a list.
 
     Raises:
-        ValueError: If a given column does not hold each step.
+        ValueError: If a given column does not hold each step, or a sampled reward is not finite.
     """
+    if not whole_episodes:  # imitation alone looks at no reward
+        require_finite_rewards(episodes)
     rows = RowLayout([len(episode) for episode in episodes], module.model_config["max_seq_len"])
     columns = _columns(episodes) | _require_each_step(given, rows.n_steps)
     if whole_episodes:  # else RLlib's piece for BC and MARWIL adds it, step by step
@@ -53,6 +55,22 @@ def rows_of(
     if infos is not None:
         columns[Columns.INFOS] = infos
     return columns, masked
+
+
+def require_finite_rewards(episodes: list[Any]) -> None:
+    """Raises a ValueError for a reward that is not finite.
+
+    RLlib sets a gradient that is not finite to 0, with a warning: each batch with such a reward
+    would teach nothing.
+    """
+    for episode in episodes:
+        finite = np.isfinite(np.asarray(episode.get_rewards(), np.float64))
+        if not finite.all():
+            step = int(np.argmin(finite))
+            raise ValueError(
+                f"The reward of time step {episode.t_started + step} of an episode is "
+                f"{episode.get_rewards(step)}: rewards must be finite."
+            )
 
 
 def _require_each_step(columns: dict[str, Any], n_steps: int) -> dict[str, Any]:

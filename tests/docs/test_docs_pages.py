@@ -152,3 +152,11 @@ def test_all_examples_are_described():
 def test_the_glossary_is_in_alphabetical_order():
     words = re.findall(r"^\| ([^|]+?) \|", text_of("docs/glossary.md"), re.M)[2:]
     assert words == sorted(words, key=str.lower)
+
+
+def test_each_situation_is_held_by_a_test_of_its_own():
+    rows = re.findall(r"^\| .* \| `(.*::.*)` \|$", text_of("docs/situations.md"), re.M)
+    assert len(rows) == len(set(rows)) >= 40
+    for row in rows:
+        path, name = row.split("::")
+        assert f"\ndef {name}(" in text_of(path), row

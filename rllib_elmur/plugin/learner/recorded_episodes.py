@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
+from ray.rllib.algorithms.marwil import MARWILConfig
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
@@ -14,6 +15,7 @@ from rllib_elmur.plugin.memory_module import MemoryModule
 from rllib_elmur.plugin.previous import PREVIOUS_ACTION, PREVIOUS_REWARD, join_recorded
 from rllib_elmur.plugin.recordings import episodes_of
 from rllib_elmur.plugin.rllib_internals import OwnBatches
+from rllib_elmur.plugin.rows import require_finite_rewards
 
 
 class FromEpisodes(OwnBatches, TorchLearner):
@@ -41,7 +43,8 @@ class FromEpisodes(OwnBatches, TorchLearner):
         """Yields `num_iters` train batches, or those of one pass over the recordings if None."""
         # MARWIL hands on what `RecordedEpisodes.sample` returned as one or as the other.
         [recordings] = cast("list[Any]", training_data.data_iterators or training_data.batch)
-        made, size = 0, self.config.train_batch_size_per_learner
+        config = cast("MARWILConfig", self.config)
+        made, size = 0, config.train_batch_size_per_learner
         while num_iters is None or made < num_iters:
             is_new = self._episodes is None
             if self._episodes is None:
@@ -56,12 +59,14 @@ class FromEpisodes(OwnBatches, TorchLearner):
             else:
                 self._episodes = None  # the next pass
             if taken:
+                if config.beta:
+                    require_finite_rewards(taken)
                 batch = batch_of(TrainingData(episodes=taken))
                 batch.count = n_steps  # MARWIL's connectors have appended a step to each episode
                 yield batch
                 made += 1
             elif is_new:
-                raise ValueError(f"The data in input_={self.config.input_!r} hold no episode.")
+                raise ValueError(f"The data in input_={config.input_!r} hold no episode.")
             if self._episodes is None and num_iters is None:
                 return
 
