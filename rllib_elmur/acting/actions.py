@@ -3,6 +3,7 @@
 The distributions and bounds are RLlib's, in NumPy: those of the plug-in are needed for training.
 """
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 from gymnasium import spaces
 
 from rllib_elmur.model.nested import spaces_of
+
+Seed = int | Sequence[int] | None
 
 
 class Actions:
@@ -23,7 +26,7 @@ class Actions:
         seed: Of what is drawn.
     """
 
-    def __init__(self, space: gym.Space, normalize: bool, clip: bool, seed: int | None = None):
+    def __init__(self, space: gym.Space, normalize: bool, clip: bool, seed: Seed = None):
         self.space, self.normalize, self.clip = space, normalize, clip
         self._parts = [part for _, part in spaces_of(space)]
         self._random = np.random.default_rng(seed)

@@ -9,7 +9,7 @@ from ray.rllib.connectors.env_to_module import MeanStdFilter
 from ray.rllib.utils.filter import RunningStat
 from ray.rllib.utils.numpy import SMALL_NUMBER
 
-from rllib_elmur.acting.actions import Actions
+from rllib_elmur.acting.actions import Actions, Seed
 from rllib_elmur.acting.connectors import ConnectorActor, Pipelines
 from rllib_elmur.acting.inputs import Flatten, Normalize, Piece, Previous
 from rllib_elmur.acting.module import RunningModule
@@ -38,12 +38,20 @@ def policy_of(checkpoint: Checkpoint, agent_id: Any = None, seed: int | None = N
     Raises:
         UserError: If its connectors cannot be built or need an agent that is not named.
     """
-    module: Any = checkpoint.module
-    config, agent = algorithm_config(checkpoint), None
+    config = algorithm_config(checkpoint)
     spaces = checkpoint.observation_space, checkpoint.action_space
-    if config.is_multi_agent:
-        agent = _agent(checkpoint, config, agent_id)
-        spaces = spaces[0][agent], spaces[1][agent]
+    if not config.is_multi_agent:
+        return policy_for(checkpoint, spaces, seed=seed)
+    agent = _agent(checkpoint, config, agent_id)
+    return policy_for(checkpoint, (spaces[0][agent], spaces[1][agent]), agent, seed)
+
+
+def policy_for(
+    checkpoint: Checkpoint, spaces: tuple[Any, Any], agent: Any = None, seed: Seed = None
+) -> Policy:
+    """Makes the policy of a checkpoint with these spaces, for an agent if there are several."""
+    module: Any = checkpoint.module
+    config = algorithm_config(checkpoint)
     pieces: list[Piece] = []
     if checkpoint.connectors:
         pipelines = _pipelines(checkpoint, config)

@@ -35,6 +35,9 @@ def _table(rows: list[Row], title: str | None) -> Table:
     if any(row.success is not None for row in rows):
         columns["success"] = [_shown(row.success, ".3f") for row in rows]
     columns["return"] = [_shown(row.episode_return, ".3f") for row in rows]
+    for module in dict.fromkeys(m for row in rows for m in row.module_episode_returns_mean):
+        returns = [row.module_episode_returns_mean.get(module) for row in rows]
+        columns[f"return of {module}"] = [_shown(value, ".3f") for value in returns]
     columns["steps"] = [_shown(row.episode_length, ",.1f") for row in rows]
     if any(row.unfinished for row in rows):
         columns["unfinished"] = [f"{row.unfinished}" for row in rows]
@@ -88,7 +91,8 @@ def write(rows: list[Row], out: Path) -> None:
         out.write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
     elif out.suffix == ".csv":
         with open(out, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(records[0]))
+            names = dict.fromkeys(name for record in records for name in record)
+            writer = csv.DictWriter(file, fieldnames=list(names))
             writer.writeheader()
             writer.writerows(records)
     else:
@@ -96,13 +100,18 @@ def write(rows: list[Row], out: Path) -> None:
 
 
 def _record(row: Row) -> dict[str, Any]:
-    """A row as a flat mapping: swept options stand beside the figures."""
+    """A row as a flat mapping: swept options stand beside the figures, metrics as RLlib's do."""
     figures = dataclasses.asdict(row)
+    by_name = {
+        f"{metric}/{name}": value
+        for metric in ("agent_episode_returns_mean", "module_episode_returns_mean")
+        for name, value in figures.pop(metric).items()
+    }
     swept = {
         f"env_config/{option}" if option in figures else option: value
         for option, value in figures.pop("swept").items()
     }
-    return {"checkpoint": figures.pop("checkpoint"), **swept, **figures}
+    return {"checkpoint": figures.pop("checkpoint"), **swept, **figures, **by_name}
 
 
 def _draw(rows: list[Row], out: Path) -> None:

@@ -100,6 +100,8 @@ def evaluate_checkpoints(checkpoints: flags.Checkpoints, options: flags.Evaluate
     if rows and options.out is not None:
         tables.write(rows, options.out)
         _console.print(f"Written: {options.out}", soft_wrap=True)
+    if rows and options.video is not None:
+        _console.print(f"Videos: {options.video}", soft_wrap=True)
     if interrupted:
         raise KeyboardInterrupt
 

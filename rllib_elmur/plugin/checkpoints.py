@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModule
 
@@ -99,18 +100,24 @@ def load(checkpoint: Path, module_id: str | None = None) -> Checkpoint:
         raise UserError(
             f"{checkpoint}: its module cannot be restored: {type(error).__name__}: {error}"
         ) from error
-    module.eval()
+    if isinstance(module, torch.nn.Module):  # RLlib's random one is none
+        module.eval()
     pieces = [piece[0] for made in pipelines for piece in made.keywords.get("connectors", ())]
     others = [piece.__name__ for piece in pieces if not default_pieces.is_default(piece)]
     spaces: Any = pipelines[0].arguments if pipelines else (None, None)
     found = Checkpoint(path, settings, wanted, module, others, *spaces)
     if not pipelines:
         _complete(found)
-    if found.observation_space is None:
-        found.observation_space = module.observation_space
-    if found.action_space is None:
-        found.action_space = module.action_space
+    for name in ("observation_space", "action_space"):
+        if getattr(found, name) is None:
+            setattr(found, name, getattr(module, name))
     return found
+
+
+def load_all(checkpoint: Path) -> dict[str, Checkpoint]:
+    """Loads all policies of an algorithm's checkpoint, by the ids of their modules (see `load`)."""
+    modules = ray_files.modules_of(find(checkpoint))
+    return {module_id: load(checkpoint, module_id) for module_id in modules}
 
 
 def _complete(checkpoint: Checkpoint) -> None:

@@ -20,11 +20,9 @@ class SuccessMetric(RLlibCallback):
 
     def on_episode_end(self, *, episode, metrics_logger=None, **kwargs) -> None:
         """Counts the episode, if its last info says whether it was a success."""
-        info = episode.get_infos(-1)
-        infos = info.values() if "success" not in info else [info]
-        outcomes = [float(i["success"]) for i in infos if isinstance(i, dict) and "success" in i]
-        if outcomes and metrics_logger is not None:
-            metrics_logger.log_value(_SUCCESSES, sum(outcomes) / len(outcomes), reduce="sum")
+        success = success_in(episode.get_infos(-1))
+        if success is not None and metrics_logger is not None:
+            metrics_logger.log_value(_SUCCESSES, success, reduce="sum")
             metrics_logger.log_value(_EPISODES, 1, reduce="sum")
 
     def on_train_result(self, *, algorithm, metrics_logger=None, result, **kwargs) -> None:
@@ -36,6 +34,13 @@ class SuccessMetric(RLlibCallback):
     ) -> None:
         """Writes the evaluation's mean into its result."""
         write_success(evaluation_metrics)
+
+
+def success_in(info: dict[str, Any]) -> float | None:
+    """What an episode's last info says of its success, of several agents their mean."""
+    infos = info.values() if "success" not in info else [info]
+    outcomes = [float(i["success"]) for i in infos if isinstance(i, dict) and "success" in i]
+    return sum(outcomes) / len(outcomes) if outcomes else None
 
 
 def write_success(result: dict[str, Any]) -> None:

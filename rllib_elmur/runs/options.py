@@ -56,3 +56,4 @@ class EvaluateOptions:
     seed: int = option(0, "Other seeds play other episodes.", low=0)
     explore: bool = option(False, "Draw actions; else they are the likeliest.")
     render: bool = option(False, "Show the episodes as text.")
+    video: Path | None = option(None, "Write a video of each episode to this folder.")

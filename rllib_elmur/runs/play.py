@@ -1,16 +1,10 @@
-"""Plays episodes with a policy, side by side in one vector environment."""
+"""Plays episodes side by side, until they end or are left."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-import gymnasium as gym
 import numpy as np
-from gymnasium.vector import SyncVectorEnv, VectorEnv
-
-from rllib_elmur.acting.policy import Policy
-from rllib_elmur.errors import UserError
-from rllib_elmur.plugin.environments import env_maker
 
 
 @dataclass
@@ -22,6 +16,7 @@ class EpisodeResults:
         lengths: Numbers of steps.
         ended: Which of them have ended.
         success: Whether the environment called each a success; None if it says nothing about it.
+        agents: Of several agents, the return of each in each episode, by its id and its module's.
         interrupted: Whether Ctrl-C ended the play.
     """
 
@@ -29,7 +24,14 @@ class EpisodeResults:
     lengths: np.ndarray
     ended: np.ndarray
     success: np.ndarray | None = None
+    agents: list[dict[tuple[Any, str], float]] = field(default_factory=list)
     interrupted: bool = False
+
+    def note_success(self, ended: Any, success: Any) -> None:
+        """Notes what the environment says of episodes, by a number or a mask."""
+        if self.success is None:
+            self.success = np.zeros(len(self.ended))
+        self.success[ended] = success
 
 
 @dataclass(frozen=True)
@@ -50,29 +52,39 @@ class Bounds:
         return longest >= self.episode_steps or (self.steps is not None and total >= self.steps)
 
 
-def make_vector_env(env: Any, options: dict[str, Any], num_envs: int) -> VectorEnv:
-    """Makes N environments side by side, in the environment's own vector form if it has one.
+class Game(Protocol):
+    """Environments side by side, and the policies that play in them.
 
-    Raises:
-        UserError: If the environment is unknown, or refuses the options.
+    Attributes:
+        num_envs: N.
+        metadata: What the environment says of itself, such as its render modes.
     """
-    try:
-        make = env_maker(env)
-        spec = gym.registry.get(env.rpartition(":")[2]) if isinstance(env, str) else None
-        if spec is not None and spec.vector_entry_point:
-            return gym.make_vec(
-                env, num_envs=num_envs, vectorization_mode="vector_entry_point", **options
-            )
-        return SyncVectorEnv([lambda: make(options)] * num_envs)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"env={env!r} cannot be made with {options}: {error}") from error
+
+    num_envs: int
+    metadata: dict[str, Any]
+
+    def require_spaces(self, where: str) -> None:
+        """Raises a UserError, which begins with `where`, if they have other spaces."""
+        ...
+
+    def steps(self, seed: int, explore: bool, played: EpisodeResults) -> Iterator[np.ndarray]:
+        """Begins N episodes, steps them for ever and adds to the figures.
+
+        Yields which of them have ended: after the reset, and after each step.
+        """
+        ...
+
+    def render(self) -> Any:
+        """What the first environment shows."""
+        ...
+
+    def close(self) -> None:
+        """Closes the environments."""
+        ...
 
 
 def play(
-    policy: Policy,
-    envs: VectorEnv,
+    game: Game,
     seed: int,
     bounds: Bounds,
     explore: bool = False,
@@ -81,21 +93,21 @@ def play(
     """Plays one episode in each of N environments.
 
     Args:
-        policy: Acts in all environments at once.
-        envs: The environments; each contributes its first episode, so short ones count no more
+        game: The environments; each contributes its first episode, so short ones count no more
             than long ones.
         seed: Environment i is reset with the seed `seed` + i.
         bounds: Where episodes are left that have not ended.
         explore: Whether actions are drawn; else they are the likeliest.
-        on_step: Called with the number of steps and a mask of the episodes still running.
+        on_step: Called with the number of steps, from 0 on, and a mask of the episodes still
+            running.
 
     Raises:
-        UserError: If the policy cannot act on what an environment returned.
+        UserError: If a policy cannot act on what an environment returned.
     """
-    num = envs.num_envs
+    num = game.num_envs
     played = EpisodeResults(np.zeros(num), np.zeros(num, np.int64), np.zeros(num, bool))
     try:
-        for step, ended in enumerate(_steps(policy, envs, seed, explore, played), 1):
+        for step, ended in enumerate(game.steps(seed, explore, played)):
             if on_step is not None:
                 on_step(step, ~ended)
             if ended.all() or bounds.reached(played.lengths):
@@ -103,29 +115,3 @@ def play(
     except KeyboardInterrupt:
         played.interrupted = True
     return played
-
-
-def _steps(
-    policy: Policy, envs: VectorEnv, seed: int, explore: bool, played: EpisodeResults
-) -> Iterator[np.ndarray]:
-    """Steps all environments, adds to the figures, and yields which episodes have ended."""
-    num = envs.num_envs
-    observation, infos = envs.reset(seed=seed)
-    reward, over = np.zeros(num), np.zeros(num, dtype=bool)
-    policy.reset()
-    while True:
-        try:
-            actions = policy.act(observation, reward, ended=over, explore=explore, info=infos)
-        except ValueError as error:
-            raise UserError(str(error)) from error
-        observation, reward, terminated, truncated, infos = envs.step(actions)
-        over = terminated | truncated
-        running = ~played.ended
-        played.returns += reward * running
-        played.lengths += running
-        ended = over & running
-        if "success" in infos and ended.any():
-            played.success = np.zeros(num) if played.success is None else played.success
-            played.success[ended] = np.asarray(infos["success"], dtype=float)[ended]
-        played.ended |= ended
-        yield played.ended

@@ -1,6 +1,8 @@
 """The figures of a row of an evaluation, from the episodes that were played."""
 
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,9 @@ class Row:
         unfinished: Number of episodes that were left before their end.
         unfinished_return: Mean return of these so far; None if there is none.
         unfinished_length: Mean number of their steps.
+        agent_episode_returns_mean: RLlib's metric of that name, of the episodes that have ended:
+            by agent, where there are several.
+        module_episode_returns_mean: Likewise by the policy's module; its agents add up.
     """
 
     checkpoint: str
@@ -35,6 +40,8 @@ class Row:
     unfinished: int = 0
     unfinished_return: float | None = None
     unfinished_length: float | None = None
+    agent_episode_returns_mean: dict[str, float] = field(default_factory=dict)
+    module_episode_returns_mean: dict[str, float] = field(default_factory=dict)
 
 
 def count(rounds: list[EpisodeResults]) -> tuple[int, int]:
@@ -52,7 +59,8 @@ def joined(rounds: list[EpisodeResults]) -> EpisodeResults:
         np.concatenate([getattr(p, name) for p in rounds])
         for name in ("returns", "lengths", "ended")
     )
-    return EpisodeResults(returns, lengths, ended, success)
+    agents = [of_episode for p in rounds for of_episode in p.agents]
+    return EpisodeResults(returns, lengths, ended, success, agents)
 
 
 def row_of(
@@ -61,6 +69,10 @@ def row_of(
     """The row of what was played, of which the first `goal` episodes count."""
     counted = np.arange(len(played.ended)) < (goal or np.inf)
     ended, unfinished = played.ended & counted, ~played.ended & counted & (played.lengths > 0)
+
+    agents = [
+        of_episode for of_episode, is_over in zip(played.agents, ended, strict=False) if is_over
+    ]
 
     def mean(values: np.ndarray, episodes: np.ndarray) -> float | None:
         return float(values[episodes].mean()) if episodes.any() else None
@@ -76,4 +88,18 @@ def row_of(
         unfinished=int(unfinished.sum()),
         unfinished_return=mean(played.returns, unfinished),
         unfinished_length=mean(played.lengths, unfinished),
+        agent_episode_returns_mean=_means_by(0, agents),
+        module_episode_returns_mean=_means_by(1, agents),
     )
+
+
+def _means_by(part: int, episodes: Iterable[dict[tuple[Any, str], float]]) -> dict[str, float]:
+    """The mean over episodes of the returns of each agent (0) or module (1) that is in them."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for returns in episodes:
+        sums: dict[str, float] = defaultdict(float)
+        for key, value in returns.items():
+            sums[str(key[part])] += value
+        for name, total in sums.items():
+            found[name].append(total)
+    return {name: float(np.mean(totals)) for name, totals in sorted(found.items())}

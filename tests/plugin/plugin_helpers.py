@@ -137,6 +137,8 @@ def shake(algo: Any, scale: float = 0.2) -> None:
     """
     runners = algo.env_runner.module
     for module_id, module in learner_of(algo).module.items():
+        if not isinstance(module, torch.nn.Module):  # RLlib's random one
+            continue
         with torch.no_grad():
             for parameter in module.parameters():
                 parameter.add_(scale * torch.randn_like(parameter))

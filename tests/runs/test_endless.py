@@ -125,10 +125,10 @@ import sys
 from rllib_elmur.runs import evaluate as evaluation
 
 class Loud(evaluation._Evaluation):
-    def _tell(self, envs, before, step, running):
+    def _tell(self, game, videos, before, step, running):
         if step == 100:
             print("playing", flush=True)
-        super()._tell(envs, before, step, running)
+        super()._tell(game, videos, before, step, running)
 
 evaluation._Evaluation = Loud
 from rllib_elmur.cli.verbs import main
