@@ -36,6 +36,7 @@ class Curriculum(SuccessMetric):
     def __init__(self) -> None:
         super().__init__()
         self._stage = 0  # that of the env runners
+        self._env_config: dict[str, Any] = {}  # of stage 0
 
     def is_mastered(self, results: Mapping[str, Any]) -> bool:
         """Whether the results of an iteration, by names such as ``a/b``, lead to the next stage."""
@@ -68,56 +69,60 @@ class Curriculum(SuccessMetric):
             env.close()
         first.close()
         algorithm.metrics.log_value(STAGE, 0, reduce="lifetime_sum")
+        self._env_config = dict(config.env_config)
+        self._follow_restores(algorithm)
+
+    def _follow_restores(self, algorithm: Any) -> None:
+        """Goes on with the stage of each state that is loaded, before anything is sampled.
+
+        RLlib has a callback for one of its three ways to load a state; all of them end here.
+        """
+        load = algorithm.set_state
+
+        def set_state(state: Any) -> None:
+            load(state)
+            stage = int(algorithm.metrics.peek(STAGE, default=0))
+            if stage != self._stage:
+                self._change(algorithm.env_runner_group, stage)
+
+        algorithm.set_state = set_state
 
     def on_train_result(self, *, algorithm, metrics_logger=None, result, **kwargs) -> None:
         """Goes on to the next stage if this one is mastered."""
         super().on_train_result(
             algorithm=algorithm, metrics_logger=metrics_logger, result=result, **kwargs
         )
-        stage = _stage_of(algorithm)
         results = flatten_dict(result)
         if self.result not in results and algorithm.training_iteration >= _MISSING_AFTER:
             say_once(
                 f"{type(self).__name__}: result={self.result!r} is not among the results, so "
                 f"that no stage is mastered.{nearest(self.result, results)}"
             )
-        if stage == self._stage and stage < len(self.stages) and self.is_mastered(results):
+        if self._stage < len(self.stages) and self.is_mastered(results):
             algorithm.metrics.log_value(STAGE, 1, reduce="lifetime_sum")
-            stage += 1
-        # Another one, too, if the state of a checkpoint has been loaded.
-        if stage != self._stage:
-            self._change(algorithm.env_runner_group, stage)
-
-    def on_checkpoint_loaded(self, *, algorithm, **kwargs) -> None:
-        """Goes on with the checkpoint's stage."""
-        self._change(algorithm.env_runner_group, _stage_of(algorithm))
+            self._change(algorithm.env_runner_group, self._stage + 1)
 
     def on_env_runners_recreated(
         self, *, env_runner_group, env_runner_indices, is_evaluation, **kwargs
     ) -> None:
         """Gives env runners that were lost and made anew the options of the present stage."""
-        if not is_evaluation:
+        if self._stage and not is_evaluation:
             self._change(env_runner_group, self._stage, env_runner_indices)
 
     def _change(self, env_runner_group: Any, stage: int, indices: list[int] | None = None) -> None:
         self._stage = stage
-        if env_runner_group is None or not stage:
+        if env_runner_group is None:
             return
+        options = self.stages[stage - 1] if stage else {}
         env_runner_group.foreach_env_runner(
-            partial(_make_env, options=dict(self.stages[stage - 1])),
+            partial(_make_env, env_config={**self._env_config, **options}),
             remote_worker_ids=indices,
             local_env_runner=indices is None,
         )
 
 
-def _stage_of(algorithm: Any) -> int:
-    """The stage that a training has come to, which checkpoints hold."""
-    return int(algorithm.metrics.peek(STAGE, default=0))
-
-
-def _make_env(env_runner: Any, options: dict[str, Any]) -> None:
+def _make_env(env_runner: Any, env_config: dict[str, Any]) -> None:
     """Makes an env runner's environments anew, in RLlib's way, if it has any."""
-    config = env_runner.config
-    config.env_config = {**config.env_config, **options}
+    env_runner.config.env_config = env_config
     if env_runner.env is not None:
         env_runner.make_env()

@@ -111,10 +111,27 @@ def test_a_restored_training_goes_on_with_its_stage(way, curricula, tmp_path):
     else:
         again = maze(Once).build_algo()
         getattr(again, way)(path)
-    if way != "load_checkpoint":  # as Tune does it; RLlib tells callbacks of no other way
-        again.train()
     assert lengths(again) == {((5, 6), 1.0)}
     again.stop()
+
+
+def test_a_restored_stage_is_that_of_the_checkpoint_alone(curricula, tmp_path):
+    class Other(curricula.Corridors):
+        stages = [{"corridor_length": 5, "slack": 2.0}, {"corridor_length": 9}]  # noqa: RUF012
+
+    algo, seen = maze(Other).build_algo(), []
+    for stage in range(3):
+        seen.append(lengths(algo))
+        algo.save_to_path(str(tmp_path / str(stage)))
+        while stage < 2 and lengths(algo) == seen[-1]:
+            algo.train()
+            assert algo.training_iteration < 20
+    assert seen == [{(2, 1.0)}, {(5, 2.0)}, {(9, 1.0)}]
+    for stage in (0, 2, 1):
+        algo.restore_from_path(str(tmp_path / str(stage)))
+        assert lengths(algo) == seen[stage]
+        assert algo.train()["curriculum_stage"] == stage
+    algo.stop()
 
 
 def test_env_runners_that_are_made_anew_have_the_stage(curricula, ray_is_quiet):
