@@ -111,6 +111,37 @@ class PreviousInput(ConnectorV2):
         return batch
 
 
+class RecordedSpace(ConnectorV2):
+    """Learner piece: says of which space recorded observations are when `join_recorded` has joined.
+
+    Without env runners RLlib makes the module for the space that the learner's pieces end with.
+
+    Args:
+        action: Whether the previous action is joined.
+        reward: Whether the previous reward is joined.
+    """
+
+    def __init__(self, *, action: bool, reward: bool):
+        self._wanted = action, reward
+        super().__init__()
+
+    @override(ConnectorV2)
+    def recompute_output_observation_space(
+        self, input_observation_space: Any, input_action_space: Any
+    ) -> Any:
+        """Returns the space of the joined observations."""
+        parts = getattr(input_observation_space, "spaces", ())
+        is_joined = PREVIOUS_ACTION in parts or PREVIOUS_REWARD in parts
+        if is_joined or input_action_space is None or not any(self._wanted):
+            return input_observation_space
+        return joined_space(input_observation_space, input_action_space, *self._wanted)
+
+    @override(ConnectorV2)
+    def __call__(self, *, batch: dict[str, Any], **kwargs: Any) -> Any:
+        """Leaves everything as it is."""
+        return batch
+
+
 @dataclass(frozen=True)
 class ConnectorBuilder:
     """Builds the env-to-module pieces, for `config.env_runners(env_to_module_connector=...)`.

@@ -1,5 +1,6 @@
 """Makes the rows of a train batch, each with the state in which the row begins."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -116,15 +117,17 @@ class LearnerConnectorBuilder:
 
     Attributes:
         users: The builder that the config had before; its pieces come first.
-        whole_episodes: As for `rows_of`.
+        recorded: What says of which space recorded observations are; None: none are recorded.
     """
 
     users: Any = None
-    whole_episodes: bool = False
+    recorded: Callable[[], ConnectorV2] | None = None
 
     def __call__(self, *args: Any) -> list[ConnectorV2]:
         """Builds the pieces from RLlib's spaces."""
-        return [*pieces_of(self.users, *args), TrainRows(whole_episodes=self.whole_episodes)]
+        first = [] if self.recorded is None else [self.recorded()]
+        rows = TrainRows(whole_episodes=self.recorded is not None)
+        return [*first, *pieces_of(self.users, *args), rows]
 
 
 def reads_snapshots(config: Any) -> bool:
@@ -132,12 +135,14 @@ def reads_snapshots(config: Any) -> bool:
     return isinstance(connector_builders(config)[1], LearnerConnectorBuilder)
 
 
-def with_snapshots(users: Any, whole_episodes: bool = False) -> LearnerConnectorBuilder:
+def with_snapshots(
+    users: Any, recorded: Callable[[], ConnectorV2] | None = None
+) -> LearnerConnectorBuilder:
     """Makes the learner-connector builder that reads snapshots.
 
     Args:
         users: The builder that the algorithm's config holds, or None.
-        whole_episodes: As for `rows_of`.
+        recorded: As for `LearnerConnectorBuilder`; rows of recorded episodes stay together.
     """
     users = users.users if isinstance(users, LearnerConnectorBuilder) else users
-    return LearnerConnectorBuilder(users, whole_episodes)
+    return LearnerConnectorBuilder(users, recorded)

@@ -1,6 +1,7 @@
 """The one line that puts ELMUR into an RLlib config."""
 
 import dataclasses
+from functools import partial
 from typing import Any, TypeVar, Unpack, cast
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -23,7 +24,7 @@ from rllib_elmur.plugin.learner.options_check import check_learner
 from rllib_elmur.plugin.learner.recorded_episodes import FromEpisodes
 from rllib_elmur.plugin.module import ENVIRONMENT, ELMURTorchRLModule, is_elmur
 from rllib_elmur.plugin.policy_options import PolicyOptions, as_mapping, warn_of_short_sequences
-from rllib_elmur.plugin.previous import with_previous
+from rllib_elmur.plugin.previous import RecordedSpace, with_previous
 from rllib_elmur.plugin.recordings import RecordedEpisodes
 from rllib_elmur.plugin.rllib_internals import connector_builders
 from rllib_elmur.plugin.search_spaces import is_search_space
@@ -82,7 +83,7 @@ def use_elmur(
     model |= dict(zip(PolicyOptions.names(), policy, strict=True))
     _check_values(model)
     _require_supported(config, module_class)
-    _set_learner(config, given)
+    _set_learner(config, given, previous_action, previous_reward)
     _set_env_runner(config, previous_action, previous_reward)
     _set_module(config, module_class, model)
     return config
@@ -131,13 +132,17 @@ def _require_supported(config: AlgorithmConfig, module_class: type) -> None:
         )
 
 
-def _set_learner(config: AlgorithmConfig, options: dict[str, Any]) -> None:
+def _set_learner(
+    config: AlgorithmConfig, options: dict[str, Any], previous_action: bool, previous_reward: bool
+) -> None:
     learner_class = stable_learner(config.learner_class)
     check_learner(learner_class, {**config.learner_config_dict, **options})
     _, users = connector_builders(config)
     is_offline = isinstance(config, MARWILConfig)  # or BC's
+    space = partial(RecordedSpace, action=previous_action, reward=previous_reward)
     config.learners(
-        learner_class=learner_class, learner_connector=with_snapshots(users, is_offline)
+        learner_class=learner_class,
+        learner_connector=with_snapshots(users, space if is_offline else None),
     )
     config.learner_config_dict.update(options)
     if is_offline:

@@ -73,6 +73,20 @@ def test_it_is_found_acts_and_is_evaluated(kind, tmp_path, ray_is_quiet):
     assert row.episodes == 4
 
 
+@pytest.mark.parametrize("kind", ["recordings", "recordings, evaluated"])
+def test_recordings_are_joined_with_the_previous_step(kind, tmp_path, ray_is_quiet):
+    options = {"previous_action": True, "previous_reward": True}
+    config = rllib_elmur.use_elmur(KINDS[kind](tmp_path), **SMALL, **options)
+    algo = config.debugging(log_level="ERROR").build_algo()
+    parts = set(algo.learner_group._learner.module["default_policy"].observation_space.spaces)
+    assert parts == {"observation", "previous_action", "previous_reward"}
+    algo.train()
+    algo.save_to_path(str(tmp_path / "results" / "checkpoint_000000"))
+    algo.stop()
+    [row] = evaluate([tmp_path / "results"], EvaluateOptions(episodes=2))
+    assert row.episodes == 2
+
+
 def test_a_training_without_an_environment_asks_for_one(tmp_path, ray_is_quiet):
     path = saved(bc(tmp_path), tmp_path)
     with pytest.raises(UserError, match="had no environment; name one with --env"):
