@@ -1,6 +1,6 @@
 """What the step schedule keeps between steps: weights, tokens of open segments, slots."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -94,6 +94,10 @@ class Ring(NamedTuple):
         views = ([layer.unbind(1) for layer in part] for part in (context, to_write))
         return cls(tokens, context, to_write, *views)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What is pickled: views would come back as tensors of their own."""
+        return Ring._with_views, (self.tokens, self.context, self.to_write)
+
     def to(self, dtype: torch.dtype) -> "Ring":
         """The same in another precision."""
         parts = self.tokens, self.context, self.to_write
@@ -139,6 +143,10 @@ class SlotCache(NamedTuple):
         """The cache of contents (n, B, M, d), contiguous, and their keys and values."""
         flat = contents.flatten(0, 2), projected.flatten(0, 2)
         return cls(*flat, contents, projected, [fast.Slots.of(layer) for layer in projected])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What is pickled, as of a ring."""
+        return SlotCache._with_views, (self.contents_of, self.projected_of)
 
     def of_rows(self, rows: Tensor) -> "SlotCache":
         """A copy of some rows."""
