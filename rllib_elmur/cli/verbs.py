@@ -37,7 +37,7 @@ def rllib(version: flags.Version = False) -> None:
 @flags.takes(TrainOptions)
 def train_file(file: flags.File, options: TrainOptions) -> None:
     """Train the experiments of a file."""
-    _train(file, ["file", file], options)
+    _train(file, ["file", file.absolute()], options)
 
 
 @train_app.callback(invoke_without_command=True)

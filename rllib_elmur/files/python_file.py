@@ -18,7 +18,10 @@ def run(file: Path) -> dict[str, Any]:
     Raises:
         UserError: If there is no such file, or it fails; the message has the line.
     """
+    import gymnasium as gym
     from ray import cloudpickle
+
+    from rllib_elmur.plugin.env_registrations import register_with_rllib
 
     if not file.is_file():
         raise UserError(f"{file}: no such file.")
@@ -27,6 +30,7 @@ def run(file: Path) -> dict[str, Any]:
     module = module_from_spec(spec)
     sys.modules[spec.name] = module
     cloudpickle.register_pickle_by_value(module)
+    known = set(gym.registry)
     try:
         spec.loader.exec_module(module)
     except Exception as error:
@@ -37,4 +41,7 @@ def run(file: Path) -> dict[str, Any]:
         ]
         line = f":{where[-1]}" if where else ""
         raise UserError(f"{file}{line}: {type(error).__name__}: {error}") from error
+    env = getattr(vars(module).get("config"), "env", None)
+    if env in gym.registry.keys() - known:
+        register_with_rllib(env)
     return vars(module)

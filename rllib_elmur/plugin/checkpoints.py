@@ -9,7 +9,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_elmur.errors import UserError
-from rllib_elmur.plugin import default_pieces, formats, import_paths, ray_files
+from rllib_elmur.plugin import default_pieces, env_registrations, formats, import_paths, ray_files
 from rllib_elmur.plugin.module import is_elmur
 from rllib_elmur.plugin.rllib_internals import connector_builders
 
@@ -86,6 +86,7 @@ def load(checkpoint: Path, module_id: str | None = None) -> Checkpoint:
         )
     try:
         require_format(path)
+        env_registrations.register_that_of(path)
         settings = _settings(path)
         module: Any = RLModule.from_checkpoint(str(modules[wanted]))
         folders = ray_files.pipelines_of(path) or ()

@@ -90,7 +90,8 @@ def importable_id(env: Any) -> Any:
     entry = spec.entry_point or spec.vector_entry_point
     module = entry if isinstance(entry, str) else getattr(entry, "__module__", "")
     package = re.split("[.:]", module)[0]
-    is_elsewhere = package not in ("", "gymnasium", "__main__")
+    # An experiment's own file is a module that nobody can import.
+    is_elsewhere = package.isidentifier() and package not in ("gymnasium", "__main__")
     return f"{package}:{env}" if is_elsewhere and package in sys.modules else env
 
 

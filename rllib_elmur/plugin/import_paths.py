@@ -23,10 +23,14 @@ def note_in(experiment: Path) -> None:
 
 
 def add_those_of(checkpoint: Path) -> None:
-    """Lets modules be imported from where the training of a checkpoint imported them."""
-    for folder in list(checkpoint.parents)[:_ABOVE]:
-        file = folder / _FILE
-        if file.is_file():
-            noted = json.loads(file.read_text(encoding="utf-8"))
-            sys.path += [p for p in noted if p not in sys.path and Path(p).is_dir()]
-            return
+    """Lets modules be imported from where the training of a checkpoint, or a folder, did so."""
+    file = noted(checkpoint, _FILE)
+    if file is not None:
+        paths = json.loads(file.read_text(encoding="utf-8"))
+        sys.path += [p for p in paths if p not in sys.path and Path(p).is_dir()]
+
+
+def noted(checkpoint: Path, name: str) -> Path | None:
+    """A file of this name in the folder of a checkpoint's experiment; None without."""
+    files = (folder / name for folder in [checkpoint, *checkpoint.parents][: _ABOVE + 1])
+    return next(filter(Path.is_file, files), None)

@@ -10,7 +10,7 @@ from ray import tune
 
 from rllib_elmur.errors import UserError
 from rllib_elmur.files import schema
-from rllib_elmur.plugin import import_paths
+from rllib_elmur.plugin import env_registrations, import_paths
 from rllib_elmur.plugin.process import quiet
 from rllib_elmur.plugin.ray_files import holds_experiment, number_of
 from rllib_elmur.plugin.review import missing_kl_loss_in, short_sequences_in, what_is_off
@@ -58,6 +58,8 @@ def train(
         UserError: If the file, an option or a checkpoint cannot be used.
     """
     options, listener = options or TrainOptions(), listener or Listener()
+    if options.resume and options.experiment_name:
+        import_paths.add_those_of(_storage(options) / options.experiment_name)
     with quiet(options.verbose):
         experiments = schema.load(file, options.num_samples)
         for experiment in experiments:
@@ -66,6 +68,10 @@ def train(
             options.ray_address, options.ray_num_cpus, options.ray_num_gpus, options.verbose
         ):
             return _run_all(experiments, options, listener)
+
+
+def _storage(options: TrainOptions) -> Path:
+    return options.storage_path.expanduser().resolve()
 
 
 def _run_all(
@@ -88,7 +94,7 @@ def _run_all(
 def _run(
     experiment: schema.Experiment, options: TrainOptions, name: str | None, listener: Listener
 ) -> ExperimentResult:
-    storage = options.storage_path.expanduser().resolve()
+    storage = _storage(options)
     labels = [trial.label for trial in experiment.trials]
     progress = Progress(listener, experiment.stop, labels)
     if options.resume:
@@ -157,6 +163,7 @@ def _fit(
     result = ExperimentResult(folder)
     try:
         import_paths.note_in(folder)
+        env_registrations.note_in(folder, experiment.trials[0].config.env)
         trials = tuner.fit()
     except KeyboardInterrupt:
         result.interrupted = True
