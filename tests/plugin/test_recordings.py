@@ -247,6 +247,30 @@ def test_two_learners_need_a_number_of_updates() -> None:
         RecordedEpisodes(config.learners(num_learners=2))
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_two_learners_in_processes_of_their_own_step_together(
+    name: str, tmp_path: Path, ray_is_quiet: Any
+) -> None:
+    record(tmp_path / "data", 24)
+    config = offline(name, MAZE, {"corridor_length": [3, 30]}, previous_action=True)
+    config.offline_data(input_=str(tmp_path / "data"), input_read_episodes=True)
+    algo = config.learners(num_learners=2).build_algo()
+    for _ in range(2):
+        learned = algo.train()["learners"]
+        assert np.isfinite(learned[DEFAULT_MODULE_ID]["policy_loss"])
+        assert learned[DEFAULT_MODULE_ID][MASKED_STEPS] == 0
+    assert learned[ALL_MODULES]["num_env_steps_trained_lifetime"] >= 2 * 4 * 100
+    first, second = algo.learner_group.foreach_learner(
+        lambda learner: learner.get_state(components="rl_module")["rl_module"][DEFAULT_MODULE_ID]
+    )
+    for weight, value in first.get().items():
+        assert np.array_equal(value, second.get()[weight]), weight
+    path = Path(algo.save_to_path(str(tmp_path / "saved")))
+    algo.stop()
+    [row] = evaluate([path], EvaluateOptions(episodes=4))
+    assert row.episodes == 4
+
+
 def test_another_way_of_reading_is_refused() -> None:
     config = BCConfig().environment(RandomEnv).offline_data(offline_data_class=Pieces)
     with pytest.raises(ValueError, match=r"offline_data_class=Pieces .*RecordedEpisodes"):

@@ -38,6 +38,7 @@ class FromEpisodes(OwnBatches, TorchLearner):
         num_epochs: int = 1,
         minibatch_size: int | None = None,
         shuffle_batch_per_epoch: bool = False,
+        return_state: bool = False,  # RLlib's to heed; it comes along where learners are remote
         **iter_batches: Any,
     ) -> Iterator[Any]:
         """Yields `num_iters` train batches, or those of one pass over the recordings if None."""
