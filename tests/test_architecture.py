@@ -148,7 +148,7 @@ def files_behind(part):
 def test_proofs_need_no_command_line_no_screen_and_no_tune():
     behind = files_behind("proof")
     assert {part_of(file) for file in behind} == {
-        *("proof", "plugin", "model", "config", "envs", "errors")
+        *("proof", "acting", "plugin", "model", "config", "envs", "errors")
     }
     foreign = {
         name

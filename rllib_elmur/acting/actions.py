@@ -1,6 +1,6 @@
 """From what the policy's head says to actions, and from these to what an environment takes.
 
-The distributions and bounds are RLlib's, in NumPy: those of the plug-in are needed for training.
+The distributions are RLlib's, in NumPy: those of the plug-in are needed for training.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from rllib_elmur.model.bounds import to_bounds
 from rllib_elmur.model.nested import spaces_of
 
 Seed = int | Sequence[int] | None
@@ -28,6 +29,7 @@ class Actions:
 
     def __init__(self, space: gym.Space, normalize: bool, clip: bool, seed: Seed = None):
         self.space, self.normalize, self.clip = space, normalize, clip
+        self._to_bounds = to_bounds(space, normalize, clip)
         self._parts = [part for _, part in spaces_of(space)]
         self._random = np.random.default_rng(seed)
 
@@ -47,22 +49,9 @@ class Actions:
         parts = zip(self._parts, np.split(inputs, self._ends, axis=-1), strict=True)
         return _nested(self.space, iter([_draw(part, of_part, random) for part, of_part in parts]))
 
-    def for_env(self, actions: Any, space: gym.Space | None = None) -> Any:
+    def for_env(self, actions: Any) -> Any:
         """Brings a policy's actions (B, ...) to the bounds of the environment's."""
-        space = space or self.space
-        if isinstance(space, spaces.Dict):
-            return {key: self.for_env(actions[key], part) for key, part in space.items()}
-        if isinstance(space, spaces.Tuple):
-            return tuple(map(self.for_env, actions, space))
-        if not isinstance(space, spaces.Box):
-            return actions
-        if self.normalize:
-            if not (np.all(space.bounded_below) and np.all(space.bounded_above)):
-                return actions
-            actions = space.low + (actions + 1.0) * (space.high - space.low) / 2.0
-        elif not self.clip:
-            return actions
-        return np.clip(actions, space.low, space.high)
+        return actions if self._to_bounds is None else self._to_bounds(actions)
 
 
 def _n_inputs(space: gym.Space) -> int:

@@ -1,7 +1,9 @@
 """The policy of an algorithm's checkpoint, ready to act."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from ray.rllib.connectors.common.flatten_observations import FlattenObservations
 from ray.rllib.connectors.common.frame_stacking import FrameStacking
@@ -69,17 +71,19 @@ def policy_for(
             return Policy(ConnectorActor(module, pipelines, by_rllib, reads_reward), *spaces)
         pieces = [piece for piece in plain.values() if piece is not None]
     settings = checkpoint.settings
-    actions = Actions(
-        spaces[1],
-        settings.get("normalize_actions", True),
-        settings.get("clip_actions", False),
-        seed,
-    )
+    flags = settings.get("normalize_actions", True), settings.get("clip_actions", False)
+    return plain_policy(module, Actions(spaces[1], *flags, seed), spaces[0], pieces)
+
+
+def plain_policy(
+    module: Any, actions: Actions, observation_space: gym.Space, pieces: Sequence[Piece] = ()
+) -> Policy:
+    """Makes the policy of a module, behind pieces that need no RLlib."""
     if type(module) is ELMURTorchRLModule:
         running = RunningNetwork(module.network, module.mask, actions)
     else:
         running = RunningModule(module)
-    return Policy(PlainActor(running, pieces, actions), *spaces)
+    return Policy(PlainActor(running, pieces, actions), observation_space, actions.space)
 
 
 def plain_piece(piece: Any, agent_id: Any = None) -> Piece | None:

@@ -23,6 +23,7 @@ from rllib_elmur.acting.space_data import from_data, to_data
 from rllib_elmur.config import ELMURConfig, check_names
 from rllib_elmur.errors import OptionError, UserError
 from rllib_elmur.model.action_mask import ActionMask, NoMask
+from rllib_elmur.model.fitting import ForeignWeights, require_fitting
 from rllib_elmur.model.network import PolicyNetwork
 
 FORMAT = 1
@@ -111,24 +112,14 @@ def _policy(data: dict[str, Any], tensors: dict[str, Tensor]) -> Policy:
         for name, tensor in tensors.items()
         if name.startswith(_NETWORK)
     }
-    _require_fitting(network, weights)
+    try:
+        require_fitting(network.state_dict(), weights)
+    except ForeignWeights as error:
+        raise UserError(f"{_TENSORS} does not fit {_DATA}: {error}") from error
     network.to(weights["pi.weight"].dtype).load_state_dict(weights)
     pieces = [_piece(part, f"piece.{i}.", tensors) for i, part in enumerate(data["pieces"])]
     running = RunningNetwork(network.eval(), mask, actions)
     return Policy(PlainActor(running, pieces, actions), observation_space, action_space)
-
-
-def _require_fitting(network: torch.nn.Module, weights: dict[str, Tensor]) -> None:
-    """Raises a UserError if weights are not those of a network of these sizes."""
-    expected = {name: tuple(x.shape) for name, x in network.state_dict().items()}
-    found = {name: tuple(x.shape) for name, x in weights.items()}
-    for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
-            raise UserError(
-                f"{_TENSORS} does not fit {_DATA}: the weight {name!r} has the shape "
-                f"{found.get(name)}, and a network of these spaces and options has "
-                f"{expected.get(name)} there."
-            )
 
 
 def _piece_data(piece: Piece, prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:

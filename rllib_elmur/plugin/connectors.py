@@ -8,25 +8,19 @@ where a row of a train batch begins, every `max_seq_len` steps of a rollout frag
 from collections.abc import Callable
 from typing import Any, cast
 
-import gymnasium as gym
 import numpy as np
 import torch
-import tree
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.connectors.module_to_env import GetActions
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.spaces.space_utils import batch as stack
-from ray.rllib.utils.spaces.space_utils import (
-    clip_action,
-    get_base_struct_from_space,
-    unbatch,
-    unsquash_action,
-)
+from ray.rllib.utils.spaces.space_utils import unbatch
 from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 from torch import Tensor
 
+from rllib_elmur.model.bounds import to_bounds
 from rllib_elmur.model.fast.live import LiveBatch
 from rllib_elmur.plugin.columns import LIVE_BATCH, each_leaf, stacked, widened
 from rllib_elmur.plugin.live_batches import KeptLiveBatch, live_batch
@@ -186,25 +180,6 @@ class AddSnapshots(ConnectorV2):
         items = zip(owners(shared_data), column, strict=True)
         batch[SNAPSHOTS] = {(id_,): [item] for id_, item in items}
         return batch
-
-
-def to_bounds(space: Any, normalize: bool, clip: bool) -> Callable[[Any], Any] | None:
-    """Makes the function from a policy's actions (B, ...) to those of the environments.
-
-    Args:
-        space: Of the actions.
-        normalize: RLlib's `normalize_actions`.
-        clip: RLlib's `clip_actions`.
-
-    Returns:
-        None if both are the same.
-    """
-    struct = get_base_struct_from_space(space)
-    has_bounds = any(isinstance(leaf, gym.spaces.Box) for leaf in tree.flatten(struct))
-    if not has_bounds or not (normalize or clip):
-        return None
-    put = unsquash_action if normalize else clip_action
-    return lambda actions: put(actions, struct)
 
 
 def _last_step(x: Tensor | np.ndarray) -> np.ndarray:

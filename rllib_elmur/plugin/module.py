@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from rllib_elmur.model.fast.live import LiveBatch
 from rllib_elmur.model.finite import require_finite
+from rllib_elmur.model.fitting import ForeignWeights, require_fitting
 from rllib_elmur.model.network import PolicyNetwork
 from rllib_elmur.model.state import State
 from rllib_elmur.plugin import dense_state, formats
@@ -31,7 +32,7 @@ from rllib_elmur.plugin.distributions import action_distribution
 from rllib_elmur.plugin.policy_options import as_mapping, options_of, warn_of_short_sequences
 from rllib_elmur.plugin.previous import require_previous
 from rllib_elmur.plugin.row_chain import ROW_NUMBER, run_rows
-from rllib_elmur.plugin.saved_weights import ForeignWeights, explained, require_fitting
+from rllib_elmur.plugin.saved_weights import explained
 
 # Under this key of `model_config`, `use_elmur` leaves the environment's name for error messages.
 ENVIRONMENT = "environment"

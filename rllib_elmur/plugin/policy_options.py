@@ -7,9 +7,9 @@ import dataclasses
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
-from rllib_elmur.config import ELMURConfig, Options, check_names, option
+from rllib_elmur.config import ELMURConfig, Options, Search, check_names, option
 from rllib_elmur.errors import OptionError
 from rllib_elmur.plugin.learner.options import LearnerOptions
 
@@ -24,6 +24,15 @@ class PolicyOptions(Options):
         False, "Take no action whose entry in the observation's part `action_mask` is 0."
     )
     max_seq_len: int = option(64, "Time steps of a training sequence.", low=1)
+
+
+class PolicyArguments(TypedDict, total=False):
+    """The options of `PolicyOptions` as keyword arguments, for an editor to complete."""
+
+    previous_action: bool
+    previous_reward: bool
+    action_mask: bool | Search
+    max_seq_len: int | Search
 
 
 def check_model_config(options: Mapping[str, Any], ignored: Iterable[str] = ()) -> None:

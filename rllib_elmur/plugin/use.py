@@ -11,7 +11,7 @@ from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
-from rllib_elmur.config import ELMURConfig, ModelArguments, Search, check_names
+from rllib_elmur.config import ELMURConfig, ModelArguments, check_names
 from rllib_elmur.envs import ENVIRONMENTS
 from rllib_elmur.errors import OptionError
 from rllib_elmur.plugin import ray_versions
@@ -23,7 +23,12 @@ from rllib_elmur.plugin.learner.options import LearnerArguments, LearnerOptions
 from rllib_elmur.plugin.learner.options_check import check_learner
 from rllib_elmur.plugin.learner.recorded_episodes import FromEpisodes
 from rllib_elmur.plugin.module import ENVIRONMENT, ELMURTorchRLModule, is_elmur
-from rllib_elmur.plugin.policy_options import PolicyOptions, as_mapping, warn_of_short_sequences
+from rllib_elmur.plugin.policy_options import (
+    PolicyArguments,
+    PolicyOptions,
+    as_mapping,
+    warn_of_short_sequences,
+)
 from rllib_elmur.plugin.previous import RecordedSpace, with_previous
 from rllib_elmur.plugin.recordings import RecordedEpisodes
 from rllib_elmur.plugin.rllib_internals import connector_builders
@@ -33,18 +38,14 @@ from rllib_elmur.plugin.train_rows import with_snapshots
 Config = TypeVar("Config", bound=AlgorithmConfig)
 
 
-class Arguments(ModelArguments, LearnerArguments, total=False):
-    """Options of the model and of the learner."""
+class Arguments(ModelArguments, PolicyArguments, LearnerArguments, total=False):
+    """Options of the model, of the policy beside it and of the learner."""
 
 
 def use_elmur(
     config: Config,
     *,
     module_class: type[ELMURTorchRLModule] = ELMURTorchRLModule,
-    previous_action: bool = PolicyOptions.previous_action,
-    previous_reward: bool = PolicyOptions.previous_reward,
-    action_mask: bool | Search = PolicyOptions.action_mask,
-    max_seq_len: int | Search = PolicyOptions.max_seq_len,
     **options: Unpack[Arguments],
 ) -> Config:
     """Makes an algorithm's policy an ELMUR policy.
@@ -60,12 +61,9 @@ def use_elmur(
     Args:
         config: A config of PPO or its kin, on RLlib's new API stack. It is changed in place.
         module_class: `ELMURTorchRLModule` or a class derived from it.
-        previous_action: Whether the policy reads the previous action with each observation.
-        previous_reward: The same for the previous reward.
-        action_mask: Whether the observation's part `action_mask` forbids actions.
-        max_seq_len: Time steps of a training sequence.
-        **options: Options of `ELMURConfig`, and of `LearnerOptions`, which go to the config's
-            `learner_config_dict`.
+        **options: Options of `ELMURConfig`, of `PolicyOptions` (`previous_action`,
+            `previous_reward`, `action_mask`, `max_seq_len`), and of `LearnerOptions`, which go to
+            the config's `learner_config_dict`.
 
     Returns:
         The config, for chaining.
@@ -79,12 +77,13 @@ def use_elmur(
     check_names(options, [*ELMURConfig.names(), *PolicyOptions.names(), *LearnerOptions.names()])
     given: dict[str, Any] = dict(options)
     model = {name: given.pop(name) for name in ELMURConfig.names() if name in given}
-    policy = previous_action, previous_reward, action_mask, max_seq_len
-    model |= dict(zip(PolicyOptions.names(), policy, strict=True))
+    for name in PolicyOptions.names():
+        model[name] = given.pop(name, getattr(PolicyOptions, name))
     _check_values(model)
     _require_supported(config, module_class)
-    _set_learner(config, given, previous_action, previous_reward)
-    _set_env_runner(config, previous_action, previous_reward)
+    previous = {part: model[f"previous_{part}"] for part in ("action", "reward")}
+    _set_learner(config, given, previous)
+    _set_env_runner(config, previous)
     _set_module(config, module_class, model)
     return config
 
@@ -133,13 +132,13 @@ def _require_supported(config: AlgorithmConfig, module_class: type) -> None:
 
 
 def _set_learner(
-    config: AlgorithmConfig, options: dict[str, Any], previous_action: bool, previous_reward: bool
+    config: AlgorithmConfig, options: dict[str, Any], previous: dict[str, bool]
 ) -> None:
     learner_class = stable_learner(config.learner_class)
     check_learner(learner_class, {**config.learner_config_dict, **options})
     _, users = connector_builders(config)
     is_offline = isinstance(config, MARWILConfig)  # or BC's
-    space = partial(RecordedSpace, action=previous_action, reward=previous_reward)
+    space = partial(RecordedSpace, **previous)
     config.learners(
         learner_class=learner_class,
         learner_connector=with_snapshots(users, space if is_offline else None),
@@ -165,12 +164,10 @@ def _offline_data(config: AlgorithmConfig, learner_class: type) -> Any:
     return reader
 
 
-def _set_env_runner(config: AlgorithmConfig, previous_action: bool, previous_reward: bool) -> None:
+def _set_env_runner(config: AlgorithmConfig, previous: dict[str, bool]) -> None:
     config.env = importable_id(config.env)
     env_to_module, _ = connector_builders(config)
-    config.env_runners(
-        env_to_module_connector=with_previous(env_to_module, previous_action, previous_reward)
-    )
+    config.env_runners(env_to_module_connector=with_previous(env_to_module, **previous))
     if isinstance(config, IMPALAConfig):  # or APPO's
         # While no remote env runner lives, RLlib samples here, and fails without an environment.
         config.env_runners(create_env_on_local_worker=True)

@@ -8,19 +8,17 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.rllib.core.columns import Columns
 
+from rllib_elmur.acting.actions import Actions
+from rllib_elmur.acting.checkpoint import plain_policy
 from rllib_elmur.envs.finite import FiniteTask
 from rllib_elmur.errors import UserError
 from rllib_elmur.model.action_mask import ActionMask
 from rllib_elmur.model.network import PolicyNetwork
 from rllib_elmur.plugin import checkpoints
-from rllib_elmur.plugin.columns import LIVE_BATCH
 from rllib_elmur.plugin.environments import env_maker, require_spaces
-from rllib_elmur.plugin.memory_module import MemoryModule
 from rllib_elmur.plugin.module import ELMURTorchRLModule
 from rllib_elmur.plugin.process import one_thread
 from rllib_elmur.proof import MAX_STATES
@@ -162,23 +160,15 @@ def task_of_training(settings: dict[str, Any]) -> Describe | None:
     return next((task for task in (getattr(each, "task", None) for each in given) if task), None)
 
 
-def _replay(
-    module: MemoryModule, env: gym.Env, task: FiniteTask, edges: NDArray[np.int64]
-) -> Replay:
+def _replay(module: Any, env: gym.Env, task: FiniteTask, edges: NDArray[np.int64]) -> Replay:
     """Plays the episode with the policy, as `evaluate` plays it."""
     script, correct = task.observation[edges], task.correct[edges]
-    live = module.get_live_batch(1)
+    policy = plain_policy(module, Actions(env.action_space, True, False), env.observation_space)
     observation, info = env.reset(seed=0, options={"script": script})
     observations, actions, success = [], [], None
     for _ in script:
         observations.append(observation)
-        batch = {
-            Columns.OBS: torch.as_tensor(observation)[None, None],
-            LIVE_BATCH: live,
-        }
-        with torch.inference_mode():
-            logits = module.forward_inference(batch)[Columns.ACTION_DIST_INPUTS]
-        actions.append(int(logits.argmax()))
+        actions.append(int(policy.act(observation)))
         observation, _, terminated, truncated, last = env.step(actions[-1])
         if terminated or truncated:
             success = np.asarray(last["success"]).item() if "success" in last else None

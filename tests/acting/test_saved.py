@@ -131,7 +131,7 @@ DAMAGES = {
     ),
     "other sizes": (
         lambda folder: change(folder, options=options_of(folder) | {"d_model": 32}),
-        "does not fit policy.json: the weight .* has the shape .*16.* has .*32",
+        "does not fit policy.json: .* has the shape .*16.* there and .*32.* here",
     ),
     "a weight missing": (drop, r"the weight 'pi.bias' has the shape None"),
     "an option that there is not": (

@@ -13,9 +13,10 @@ from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.spaces.space_utils import unbatch
 
+from rllib_elmur.model.bounds import to_bounds
 from rllib_elmur.plugin.agents.states import Agent
 from rllib_elmur.plugin.columns import LIVE_BATCH, each_leaf
-from rllib_elmur.plugin.connectors import ActionsToEnv, narrowed, snapshots_of, to_bounds
+from rllib_elmur.plugin.connectors import ActionsToEnv, narrowed, snapshots_of
 from rllib_elmur.plugin.module import ELMURTorchRLModule
 from rllib_elmur.plugin.rllib_internals import owners
 from rllib_elmur.plugin.snapshots import SNAPSHOTS, snapshot_column
