@@ -252,6 +252,13 @@ def _ratios(name: str, begin: str, peer: str) -> str:
     return " / ".join(f"{row['ratio']:.2f}" for row in found)
 
 
+@table("costs-of-defaults", "what | ELMUR's defaults over | ratio", "speed-defaults")
+def _costs_of_defaults() -> Iterable[Iterable[str]]:
+    for row in rows("speed-defaults"):
+        what = row["what"].removeprefix("defaults: ")
+        yield f"{what}, {row['unit']}", f"RLlib's {row['peer']}", f"{row['ratio']:.2f}"
+
+
 @table("growth", "grows | step | training", "speed-growth")
 def _growth() -> Iterable[Iterable[str]]:
     ratios = {row["what"].removeprefix("growth of "): row["ratio"] for row in rows("speed-growth")}
