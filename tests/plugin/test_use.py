@@ -78,7 +78,7 @@ def test_the_config_of_no_algorithm_is_refused() -> None:
         ({"use_lstm": True}, "use_lstm=True is not an option"),
         ({"segment_lenght": tune.choice([5])}, "segment_lenght=.* is not an option"),
     ],
-    ids=lambda value: str(value) if isinstance(value, dict) else "",
+    ids=lambda value: ", ".join(value) if isinstance(value, dict) else "",
 )
 def test_wrong_options_are_named_at_once(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
