@@ -58,8 +58,8 @@ def record(
         .offline_data(
             output=str(folder),
             output_write_episodes=as_episodes,
-            # Else Ray writes a file for each handful of episodes.
-            output_write_method_kwargs={"min_rows_per_file": 1000},
+            # Else Ray writes a file for each handful of episodes; single steps it would mix.
+            output_write_method_kwargs={"min_rows_per_file": 1000} if as_episodes else {},
         )
         .debugging(seed=0, log_level="ERROR")
     )

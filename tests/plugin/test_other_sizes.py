@@ -20,7 +20,7 @@ OTHER = {
     "n_layers": 3,
     "n_heads": 1,
     "d_ff": 8,
-    "segment_length": 2,
+    "segment_length": 4,
     "memory_slots": 3,
     "attention_window": 5,
     "lru_blend": 0.5,
@@ -28,6 +28,7 @@ OTHER = {
     "learned_memory": False,
     "memory_levels": 3,
     "memory_commitment": 0.1,
+    "write_before_read": False,
     "detach_memory": True,
     "norm_first": True,
 }
