@@ -66,23 +66,24 @@ class LayerWeights(NamedTuple):
 
 def absorb(layer: ELMURLayer, positions: Positions) -> LayerWeights:
     """Derives from a layer's parameters what `model/fast` computes with."""
+    mem2tok, tok2mem = _products(layer.mem2tok), _products(layer.tok2mem)
     return LayerWeights(
         AttendWeights(
             *_attend_projections(layer.self_attention, positions), _residual(layer.attend_residual)
         ),
         ReadWeights(
-            *_cross_projections(layer.mem2tok),
+            *_cross_projections(*mem2tok),
             _residual(layer.read_residual),
             _feed_forward(layer.ffn),
             _residual(layer.ffn_residual),
         ),
         WriteWeights(
-            *_cross_projections(layer.tok2mem),
+            *_cross_projections(*tok2mem),
             _residual(layer.write_residual),
             _feed_forward(layer.memory_ffn),
             _residual(layer.memory_ffn_residual),
             _norm(layer.memory_norm),
-            _slot_projection(layer.mem2tok),
+            _slot_projection(*mem2tok),
         ),
     )
 
@@ -103,15 +104,13 @@ def _attend_projections(
     )
 
 
-def _slot_projection(attention: CrossAttention) -> Tensor:
+def _slot_projection(logit: Tensor, mixed: Tensor) -> Tensor:
     """From a slot to its keys and values as tokens read them, by head: (d, H 2 d)."""
-    logit, mixed = _products(attention)
     return torch.stack([logit.mT, mixed], dim=1).permute(2, 0, 1, 3).flatten(1)
 
 
-def _cross_projections(attention: CrossAttention) -> tuple[Tensor, Tensor]:
+def _cross_projections(logit: Tensor, mixed: Tensor) -> tuple[Tensor, Tensor]:
     """From one track to its queries, (d, H d), and from what they mix to that track, (H d, d)."""
-    logit, mixed = _products(attention)
     return logit.movedim(0, 1).flatten(1), mixed.flatten(0, 1)
 
 
