@@ -12,6 +12,8 @@ from small_training import ROUNDED, SMALL
 
 # Before any Ray starts: at its niceness of 15 workers all but stand still beside other work.
 os.environ.setdefault("RAY_worker_niceness", "0")
+# Before the command is imported, which then knows how wide its tables may be.
+os.environ["COLUMNS"] = "200"
 # Matrices are small: threads wait for each other, and long where other work takes a core.
 torch.set_num_threads(1)
 
@@ -38,7 +40,6 @@ def rllib(monkeypatch, capsys):
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["rllib", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "200")
         with pytest.raises(SystemExit) as exit_:
             main()
         printed = capsys.readouterr()

@@ -51,6 +51,11 @@ class RecordedEpisodes(OfflineData):
             self.data = ray.data.from_items(packed)
         if config.materialize_mapped_data:  # RLlib's default: files are read once
             self.data = self.data.materialize()
+        # Parts of their own: learners that share a stream wait for each other at its end. Ray Data
+        # splits in tasks, which need a CPU: now, before the learners have taken all of them.
+        learners = config.num_learners
+        parts = self.data.split(learners, equal=True) if learners > 1 else [self.data]
+        self.batch_iterators = [part.iterator() for part in parts]
 
     @override(OfflineData)
     def sample(
@@ -61,10 +66,6 @@ class RecordedEpisodes(OfflineData):
         module_state: Any = None,
     ) -> Any:
         """Returns an iterator over recorded episodes for each learner (see `episodes_of`)."""
-        if self.batch_iterators is None:
-            # Parts of their own: learners that share a stream wait for each other at its end.
-            parts = self.data.split(num_shards, equal=True) if num_shards > 1 else [self.data]
-            self.batch_iterators = [part.iterator() for part in parts]
         return self.batch_iterators
 
 

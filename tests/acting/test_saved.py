@@ -133,7 +133,7 @@ DAMAGES = {
         lambda folder: change(folder, options=options_of(folder) | {"d_model": 32}),
         "does not fit policy.json: .* has the shape .*16.* there and .*32.* here",
     ),
-    "a weight missing": (drop, r"the weight 'pi.bias' has the shape None"),
+    "a weight missing": (drop, "does not fit policy.json: .* 'pi.bias' is on one side only"),
     "an option that there is not": (
         lambda folder: change(folder, options=options_of(folder) | {"d_modle": 16}),
         "d_modle=16 is not an option of ELMUR. Did you mean 'd_model'",
