@@ -259,6 +259,14 @@ def _costs_of_defaults() -> Iterable[Iterable[str]]:
         yield f"{what}, {row['unit']}", f"RLlib's {row['peer']}", f"{row['ratio']:.2f}"
 
 
+@table("agents", "what | one policy | one policy each", "agents")
+def _agents() -> Iterable[Iterable[str]]:
+    found = {row["what"]: row for row in rows("agents")}
+    for what in dict.fromkeys(name.rsplit(", ", 1)[0] for name in found):
+        pair = [found[f"{what}, {policies}"] for policies in ("one policy", "two policies")]
+        yield f"{what}, {pair[0]['unit']}", *(f"{row['ratio']:.2f}" for row in pair)
+
+
 @table("growth", "grows | step | training", "speed-growth")
 def _growth() -> Iterable[Iterable[str]]:
     ratios = {row["what"].removeprefix("growth of "): row["ratio"] for row in rows("speed-growth")}
