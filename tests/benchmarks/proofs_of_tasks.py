@@ -122,15 +122,20 @@ def played(task: Task, checkpoint: Path) -> float:
     return row.episode_return if row.success is None else row.success
 
 
-def main() -> None:
-    """Trains what the command line asks for, and prints the table."""
+def command_line() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--tasks", nargs="+", default=["*"], help="names or patterns")
     parser.add_argument("--seeds", type=int, nargs="+", default=[301, 302, 303])
     parser.add_argument("--steps", type=int, help="env steps of a training, at most")
     parser.add_argument("--folder", type=Path, required=True, help="keep all of it here")
     add_save(parser)
-    arguments, rows = parser.parse_args(), []
+    return parser
+
+
+def main() -> None:
+    """Trains what the command line asks for, and prints the table."""
+    arguments, rows = command_line().parse_args(), []
     for name in TASKS:
         for seed in arguments.seeds if any(fnmatchcase(name, p) for p in arguments.tasks) else ():
             folder = arguments.folder / f"{name} {seed}".replace(" ", "-")
