@@ -81,9 +81,7 @@ TASKS = {
     "TMazeRune invert+reset": _rune("invert+reset"),
     "TMazeRune invert+repeat": _rune("invert+repeat"),
     "TMazeRune all": _rune("invert+cancel+reset+repeat"),
-    "TMazeEndless": Task(
-        "tmaze-endless-ppo", played={"junctions": 100, "corridor_length": [3, 12]}
-    ),
+    "TMazeEndless": Task("tmaze-endless-ppo", played={"junctions": 100}),
 }
 
 
