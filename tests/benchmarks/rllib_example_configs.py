@@ -184,19 +184,19 @@ class Example:
 EXAMPLES = {
     made.config.__name__: made
     for made in (
-        Example(custom_lstm_rl_module, 100_000, 300.0),
-        Example(prev_actions_prev_rewards, 100_000, 200.0),
-        Example(stateless_cartpole_ppo, 100_000, 350.0),
-        Example(multi_agent_stateless_cartpole_ppo, 100_000, 600.0),  # of both agents
+        Example(custom_lstm_rl_module, 60_000, 300.0),
+        Example(prev_actions_prev_rewards, 72_000, 200.0),
+        Example(stateless_cartpole_ppo, 72_000, 350.0),
+        Example(multi_agent_stateless_cartpole_ppo, 40_000, 600.0),  # of both agents
         Example(
             rock_paper_scissors_heuristic_vs_learned,
-            60_000,
+            20_000,
             6.0,
             "env_runners/module_episode_returns_mean/learned",
         ),
         Example(
             rock_paper_scissors_learned_vs_learned,
-            40_000,
+            20_000,
             None,
             "env_runners/module_episode_returns_mean/p0",
         ),
