@@ -260,6 +260,28 @@ def _costs_of_defaults() -> Iterable[Iterable[str]]:
         yield f"{what}, {row['unit']}", f"RLlib's {row['peer']}", f"{row['ratio']:.2f}"
 
 
+@table(
+    "proofs-of-tasks",
+    "task | seed | env steps | verdict | memories | act alike / needed | played at length",
+    "proofs-of-tasks",
+)
+def _proofs_of_tasks() -> Iterable[Iterable[str]]:
+    for row in rows("proofs-of-tasks"):
+        alike = (
+            "" if row["that act alike"] is None else f"{row['that act alike']} / {row['needed']}"
+        )
+        figures = f"{row['env steps']:,.0f}", row["verdict"], f"{row['memories']:,}", alike
+        yield row["task"], str(row["seed"]), *figures, f"{row['played']:.3f}"
+
+
+@table("agents", "what | one policy | one policy each", "agents")
+def _agents() -> Iterable[Iterable[str]]:
+    found = {row["what"]: row for row in rows("agents")}
+    for what in dict.fromkeys(name.rsplit(", ", 1)[0] for name in found):
+        pair = [found[f"{what}, {policies}"] for policies in ("one policy", "two policies")]
+        yield f"{what}, {pair[0]['unit']}", *(f"{row['ratio']:.2f}" for row in pair)
+
+
 @table("growth", "grows | step | training", "speed-growth")
 def _growth() -> Iterable[Iterable[str]]:
     ratios = {row["what"].removeprefix("growth of "): row["ratio"] for row in rows("speed-growth")}
@@ -325,11 +347,16 @@ def _in_short(folder: Path) -> str:
     distributed = rows("distributed")
     link = Path(os.path.relpath(RESULTS.parent, folder)).as_posix()
     longest = max(row["corridor length"] for row in rows("tmaze-long"))
+    decks = [row for row in rows("proofs-of-tasks") if row["task"] == "RepeatFirstEasy"]
+    by = max(row["env steps"] for row in decks)
+    all_decks = sum(row["verdict"] == "proven" for row in decks)
     lines = [
         f"**Proven**: trained on corridors of 3 to 30 steps, {len(first) - first.count(None)} of "
         f"{len(first)} policies are proven right in corridors of every length, within "
-        f"{thousands(max(first))} env steps; played, too, up to {longest:,} steps. "
-        f"[Proofs]({link}/results/README.md#the-t-maze)",
+        f"{thousands(max(first))} env steps; played, too, up to {longest:,} steps. POPGym's "
+        f"RepeatFirst is proven for any number of decks: {all_decks} of {len(decks)}, within "
+        f"{thousands(by)}. Proofs: [mazes]({link}/results/README.md#the-t-maze), "
+        f"[tasks]({link}/results/README.md#proofs-of-tasks)",
         f"**Sooner**: the T-Maze is solved after {_between(proofs['steps to 0.99'])} env steps, "
         f"with RLlib's LSTM after {_between(lstm['steps to 0.99'])}; where it has learned it, the "
         "LSTM holds the hint as well. "

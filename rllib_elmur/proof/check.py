@@ -38,12 +38,12 @@ class _Policy:
         return self._linear(np.maximum(self._linear(x, f"{name}.{first}"), 0), f"{name}.{second}")
 
     def _heads(self, x, parts):
-        return np.moveaxis(x.reshape(*x.shape[:-1], parts, self.o.n_heads, -1), -3, 0)
+        return [np.stack(np.split(y, self.o.n_heads, -1), -2) for y in np.split(x, parts, -1)]
 
     def _mix(self, logits, values, name):  # (Q, K, H) and (..., K, H, d/H)
         e = np.exp(logits - logits.max(1, keepdims=True))
         mixed = ((e / e.sum(1, keepdims=True))[..., None] * values).sum(1)
-        return self._linear(mixed.reshape(len(mixed), -1), f"{name}.out")
+        return self._linear(mixed.reshape(len(mixed), np.prod(mixed.shape[1:])), f"{name}.out")
 
     def _attend(self, x, name, depth, path):
         q, k, v = self._heads(self._linear(x, f"{name}.qkv"), 3)  # (N, H, d/H)

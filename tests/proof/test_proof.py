@@ -16,6 +16,7 @@ from test_search_by_hand import FOREVER, TWO_SIGHTS, policy, task_of, with_conte
 
 from rllib_elmur.config import PAPER, ELMURConfig
 from rllib_elmur.envs import TMazePassiveEnv
+from rllib_elmur.envs.finite import END
 from rllib_elmur.errors import UserError
 from rllib_elmur.model.network import PolicyNetwork
 from rllib_elmur.proof import check
@@ -68,6 +69,7 @@ def categories():
 CATEGORIES = task_of([(0, 0, [0], 0), (0, 1, [0], 0)], actions=3)._replace(
     observation=np.array([[0, 5], [1, 7]])
 )
+ENDING = task_of([(0, -1.0, [0], 1), (0, 1.0, [0], 1), (1, 0.0, [0], 2), (2, 1.0, [0], END)])
 PROOFS = {
     "a maze": lambda: proof_of(trained(**CASES[1]), MAZE),
     "both ways": lambda: proof_of(uncertain(), FOREVER),
@@ -86,6 +88,7 @@ PROOFS = {
         task_of([(0, -1.0, [0], 0), (0, 1.0, [0], 0)]),
     ),
     "categories": lambda: proof_of(categories(), CATEGORIES),
+    "an end within the segment": lambda: proof_of(policy(segment_length=2), ENDING),
 }
 
 

@@ -1,0 +1,156 @@
+"""Trainings that end with a proof, on public tasks and on the mazes: from when on, and of what.
+
+    python tests/benchmarks/proofs_of_tasks.py --folder /tmp/proofs --seeds 301 302 303
+    python tests/benchmarks/proofs_of_tasks.py --folder /tmp/proofs --tasks 'TMazeRune*'
+
+Trains with each seed until the policy is proven or the env steps are spent, asks for the verdict on
+the policy that this ends with, lets the independent checker read its proof, and plays the longest
+form of the task. What `--folder` holds already is not trained again. `--save NAME` keeps the table.
+"""
+
+import argparse
+import copy
+import json
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from results import add_save, save
+from rich.console import Console
+from rich.table import Table
+from trainings import STEPS, read_example, trained
+
+from rllib_elmur.files.class_paths import object_at
+from rllib_elmur.proof import check
+from rllib_elmur.proof.certify import certify
+from rllib_elmur.proof.minimal import minimise
+from rllib_elmur.runs.evaluate import evaluate
+from rllib_elmur.runs.options import EvaluateOptions, TrainOptions
+
+EPISODES = 64
+REWARD = "env_runners/episode_return_mean"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task, as a change to a tuned example.
+
+    Attributes:
+        example: The tuned example.
+        env: Another environment.
+        env_config: Options of it, laid over the example's.
+        task: Another description.
+        played: What the policy plays at the end: an environment, or options of the training's.
+    """
+
+    example: str
+    env: str | None = None
+    env_config: dict[str, Any] = field(default_factory=dict)
+    task: str | None = None
+    played: str | dict[str, Any] = field(default_factory=dict)
+
+    def experiment(self, steps: int | None) -> dict[str, Any]:
+        """The training, as in a file."""
+        experiment = copy.deepcopy(read_example(self.example))
+        config = experiment["config"]
+        config["env_config"] = config.get("env_config", {}) | self.env_config
+        experiment |= {"env": self.env or experiment["env"]}
+        experiment |= {"task": self.task} if self.task else {}
+        experiment["stop"] |= {STEPS: steps} if steps else {}
+        return experiment
+
+
+def _rune(composition: str) -> Task:
+    longest = {"corridor_length": 80, "runes": 80}
+    return Task("tmaze-rune-ppo", env_config={"composition": composition}, played=longest)
+
+
+DESCRIPTIONS = "rllib_elmur.envs.public_tasks"
+TASKS = {
+    "RepeatFirstEasy": Task("popgym-repeat-first-ppo", played="popgym:popgym-RepeatFirstHard-v0"),
+    "memory_len30": Task(
+        "popgym-repeat-first-ppo",
+        env="suite_envs:MemoryChain-v0",
+        env_config={"memory_length": 30},
+        task=f"{DESCRIPTIONS}.memory_chain",
+        played={"memory_length": 100},
+    ),
+    "TMazeRune invert": _rune("invert"),
+    "TMazeRune invert+cancel": _rune("invert+cancel"),
+    "TMazeRune invert+reset": _rune("invert+reset"),
+    "TMazeRune invert+repeat": _rune("invert+repeat"),
+    "TMazeRune all": _rune("invert+cancel+reset+repeat"),
+    "TMazeEndless": Task(
+        "tmaze-endless-ppo", played={"junctions": 100, "corridor_length": [3, 12]}
+    ),
+}
+
+
+def row_of(name: str, seed: int, steps: int | None, folder: Path) -> dict[str, Any]:
+    """Trains a task with a seed, and says what became of it."""
+    task, console = TASKS[name], Console()
+    options = TrainOptions(storage_path=folder, experiment_name="run")
+    runs = trained("task", task.experiment(steps), [seed], REWARD, options, console)
+    curve, checkpoints = runs[seed]
+    described = task.experiment(steps).get("task")
+    certificate, _ = certify(checkpoints[-1], task=described and object_at(described))
+    row = {
+        "task": name,
+        "seed": seed,
+        "env steps": curve[-1][0],
+        "seconds": round(curve[-1][2]),
+        "verdict": certificate.verdict,
+        "memories": certificate.states,
+        "that act alike": None,
+        "needed": None,
+        "checked": None,
+        "played": played(task, checkpoints[-1]),
+    }
+    if certificate.proof is not None:
+        memory = minimise(certificate.proof)
+        row |= {"that act alike": len(memory.remembering), "needed": memory.needed}
+        certificate.proof.save(folder / "proof.npz")
+        row["checked"] = check.verify(folder / "proof.npz") == certificate.proof.digest
+    return row
+
+
+def played(task: Task, checkpoint: Path) -> float:
+    """The share of right episodes of the longest form, or the mean return if none tells success."""
+    others = {"env": task.played} if isinstance(task.played, str) else {"env_config": task.played}
+    (row,) = evaluate([checkpoint], EvaluateOptions(**others, episodes=EPISODES))
+    return row.episode_return if row.success is None else row.success
+
+
+def command_line() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--tasks", nargs="+", default=["*"], help="names or patterns")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[301, 302, 303])
+    parser.add_argument("--steps", type=int, help="env steps of a training, at most")
+    parser.add_argument("--folder", type=Path, required=True, help="keep all of it here")
+    add_save(parser)
+    return parser
+
+
+def main() -> None:
+    """Trains what the command line asks for, and prints the table."""
+    arguments, rows = command_line().parse_args(), []
+    for name in TASKS:
+        for seed in arguments.seeds if any(fnmatchcase(name, p) for p in arguments.tasks) else ():
+            folder = arguments.folder / f"{name} {seed}".replace(" ", "-")
+            if not (folder / "row.json").exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                row = row_of(name, seed, arguments.steps, folder)
+                (folder / "row.json").write_text(json.dumps(row))
+            rows.append(json.loads((folder / "row.json").read_text()))
+            print(*rows[-1].values(), sep=" | ", flush=True)
+    table = Table(*rows[0]) if rows else Table()
+    for row in rows:
+        table.add_row(*map(str, row.values()))
+    Console(width=160).print(table)
+    save(arguments.save, rows)
+
+
+if __name__ == "__main__":
+    main()
