@@ -321,7 +321,7 @@ def _dips() -> Iterable[Iterable[str]]:
 
 @table(
     "rllib-examples",
-    "example | env steps | stop reward | last mean return: RLlib's | ELMUR's "
+    "example | env steps | stop reward | mean return, last tenth: RLlib's | ELMUR's "
     "| env steps to the stop reward: RLlib's | ELMUR's",
     "rllib-examples",
 )
@@ -332,7 +332,7 @@ def _rllib_examples() -> Iterable[Iterable[str]]:
             f"`{row['example']}`",
             thousands(row["env steps"]),
             stop,
-            *(each(row[f"{peer} last return"], "{:.3g}".format) for peer in PEERS),
+            *(each(row[f"{peer} last tenth"], "{:.3g}".format) for peer in PEERS),
             *(each(row[f"{peer} steps to stop"], thousands) for peer in PEERS),
         )
 

@@ -4,20 +4,22 @@
     python tests/benchmarks/rllib_examples.py custom_lstm_rl_module --seeds 1 2 3
 
 Both get what the example sets for PPO, and the same env steps; ELMUR has its defaults. Prints the
-mean return that RLlib reports last, and the env steps at which it first reached the example's stop
-reward; `--save NAME` keeps both, and the learning curves. Rock-paper-scissors needs
-`pip install -e '.[benchmarks]'`.
+mean return of the last tenth of the training, and the env steps at which an iteration's first
+reached the example's stop reward; `--save NAME` keeps both, and the learning curves.
+Rock-paper-scissors needs `pip install -e '.[benchmarks]'`.
 """
 
 import argparse
 from typing import Any
 
+import numpy as np
 from peers import start_ray
 from ray.tune.utils import flatten_dict
 from results import add_save, save
 from rich.console import Console
 from rich.table import Table
 from rllib_example_configs import EXAMPLES, PEERS, Example
+from suite_table import tenths
 from trainings import STEPS, Curve, time_to
 
 from rllib_elmur.plugin.process import quiet
@@ -51,14 +53,15 @@ def row_of(name: str, curves: dict[str, list[Curve]], arguments: argparse.Namesp
     # No return is at least NaN.
     stop = float("nan") if example.stop is None else example.stop
     for peer, of_seeds in curves.items():
-        row[f"{peer} last return"] = [curve[-1][1] for curve in of_seeds]
+        returns = [np.array([value for _, value, _ in curve]) for curve in of_seeds]
+        row[f"{peer} last tenth"] = [tenths(values)[1] for values in returns]
         row[f"{peer} steps to stop"] = [time_to(curve, stop, window=1)[0] for curve in of_seeds]
     return row | {"curves": curves}
 
 
 def table_of(rows: list[Any]) -> Table:
     """The printed table."""
-    heads = [f"{peer} {what}" for what in ("last return", "steps to stop") for peer in PEERS]
+    heads = [f"{peer} {what}" for what in ("last tenth", "steps to stop") for peer in PEERS]
     table = Table("example", "env steps", "stop", *heads)
     for row in rows:
         cells = (", ".join("-" if v is None else f"{v:,.6g}" for v in row[h]) for h in heads)
