@@ -82,7 +82,7 @@ def command_line() -> argparse.ArgumentParser:
 def main() -> None:
     """Trains the examples that the command line asks for."""
     arguments = command_line().parse_args()
-    console, rows = Console(highlight=False, width=140), []
+    console, rows = Console(highlight=False, width=180), []
     start_ray()
     for name in arguments.examples or EXAMPLES:
         steps = arguments.steps or EXAMPLES[name].steps
