@@ -10,6 +10,7 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results"
 Result = dict[str, Any]
 LINES = Callable[..., Iterable[Iterable[str]]]
+PEERS = ("RLlib's", "ELMUR's")
 PARTS: dict[str, Callable[[Path], str]] = {}
 
 
@@ -315,6 +316,24 @@ def _dips() -> Iterable[Iterable[str]]:
             f"{row['trainings']}",
             solved,
             f"{row['lowest after 0.97']:.3f}{remark}",
+        )
+
+
+@table(
+    "rllib-examples",
+    "example | env steps | stop reward | mean return, last tenth: RLlib's | ELMUR's "
+    "| env steps to the stop reward: RLlib's | ELMUR's",
+    "rllib-examples",
+)
+def _rllib_examples() -> Iterable[Iterable[str]]:
+    for row in rows("rllib-examples"):
+        stop = "none" if row["stop reward"] is None else f"{row['stop reward']:g}"
+        yield (
+            f"`{row['example']}`",
+            thousands(row["env steps"]),
+            stop,
+            *(each(row[f"{peer} last tenth"], "{:.3g}".format) for peer in PEERS),
+            *(each(row[f"{peer} steps to stop"], thousands) for peer in PEERS),
         )
 
 

@@ -76,6 +76,15 @@ def test_a_training_of_today_has_the_figures_of_the_tables(benchmark):
     assert keys_of("memories-cartpole") <= set(row)
 
 
+def test_an_example_of_rllibs_has_the_figures_of_the_table(benchmark):
+    examples, curve = benchmark("rllib_examples"), [(4000.0, 21.5, 9.0), (8000.0, 210.0, 18.0)]
+    arguments = examples.command_line().parse_args(["prev_actions_prev_rewards"])
+    (name,) = arguments.examples
+    row = examples.row_of(name, {peer: [curve] for peer in examples.PEERS}, arguments)
+    assert keys_of("rllib-examples") == set(row)
+    assert row["ELMUR's last tenth"] == [210.0] and row["ELMUR's steps to stop"] == [8000.0]
+
+
 def test_a_certificate_of_today_has_the_figures_of_the_tables(benchmark):
     certificates, curve = (
         benchmark("certificates"),
