@@ -127,6 +127,7 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, nargs="+", default=[301, 302, 303])
     parser.add_argument("--steps", type=int, help="env steps of a training, at most")
     parser.add_argument("--folder", type=Path, required=True, help="keep all of it here")
+    parser.add_argument("--table", action="store_true", help="print what it holds; no training")
     add_save(parser)
     return parser
 
@@ -138,6 +139,8 @@ def main() -> None:
         for seed in arguments.seeds if any(fnmatchcase(name, p) for p in arguments.tasks) else ():
             folder = arguments.folder / f"{name} {seed}".replace(" ", "-")
             if not (folder / "row.json").exists():
+                if arguments.table:
+                    continue
                 folder.mkdir(parents=True, exist_ok=True)
                 row = row_of(name, seed, arguments.steps, folder)
                 (folder / "row.json").write_text(json.dumps(row))
