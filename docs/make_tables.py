@@ -337,6 +337,13 @@ def _rllib_examples() -> Iterable[Iterable[str]]:
         )
 
 
+def _proven(task: str) -> str:
+    """How many trainings of a task ended with a proof, and within how many env steps."""
+    found = [row for row in rows("proofs-of-tasks") if row["task"] == task]
+    steps = [row["env steps"] for row in found if row["verdict"] == "proven"]
+    return f"{len(steps)} of {len(found)} within {thousands(max(steps))}"
+
+
 def _in_short(folder: Path) -> str:
     """The results that the README names."""
     (proofs,), (real,), (lstm,) = (rows(f"tmaze-{n}") for n in ("proofs", "real-values", "lstm"))
@@ -347,15 +354,12 @@ def _in_short(folder: Path) -> str:
     distributed = rows("distributed")
     link = Path(os.path.relpath(RESULTS.parent, folder)).as_posix()
     longest = max(row["corridor length"] for row in rows("tmaze-long"))
-    decks = [row for row in rows("proofs-of-tasks") if row["task"] == "RepeatFirstEasy"]
-    by = max(row["env steps"] for row in decks)
-    all_decks = sum(row["verdict"] == "proven" for row in decks)
     lines = [
         f"**Proven**: trained on corridors of 3 to 30 steps, {len(first) - first.count(None)} of "
         f"{len(first)} policies are proven right in corridors of every length, within "
         f"{thousands(max(first))} env steps; played, too, up to {longest:,} steps. POPGym's "
-        f"RepeatFirst is proven for any number of decks: {all_decks} of {len(decks)}, within "
-        f"{thousands(by)}. Proofs: [mazes]({link}/results/README.md#the-t-maze), "
+        f"RepeatFirst is proven for any number of decks, {_proven('RepeatFirstEasy')}; the endless "
+        f"T-Maze for any number of junctions, {_proven('TMazeEndless')}. Proofs: [mazes]({link}/results/README.md#the-t-maze), "
         f"[tasks]({link}/results/README.md#proofs-of-tasks)",
         f"**Sooner**: the T-Maze is solved after {_between(proofs['steps to 0.99'])} env steps, "
         f"with RLlib's LSTM after {_between(lstm['steps to 0.99'])}; where it has learned it, the "
