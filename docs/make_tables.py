@@ -359,7 +359,8 @@ def _in_short(folder: Path) -> str:
         f"{len(first)} policies are proven right in corridors of every length, within "
         f"{thousands(max(first))} env steps; played, too, up to {longest:,} steps. POPGym's "
         f"RepeatFirst is proven for any number of decks, {_proven('RepeatFirstEasy')}; the endless "
-        f"T-Maze for any number of junctions, {_proven('TMazeEndless')}. Proofs: [mazes]({link}/results/README.md#the-t-maze), "
+        f"T-Maze for any number of junctions, {_proven('TMazeEndless')}. Proofs: "
+        f"[mazes]({link}/results/README.md#the-t-maze), "
         f"[tasks]({link}/results/README.md#proofs-of-tasks)",
         f"**Sooner**: the T-Maze is solved after {_between(proofs['steps to 0.99'])} env steps, "
         f"with RLlib's LSTM after {_between(lstm['steps to 0.99'])}; where it has learned it, the "
