@@ -12,8 +12,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import make_costs  # noqa: F401 (its tables are parts of the pages)
+import make_in_short  # noqa: F401
 import make_options
-import make_suite  # noqa: F401 (its tables are parts of the pages)
+import make_suite  # noqa: F401
 import make_tables
 
 ROOT = Path(__file__).parents[1]

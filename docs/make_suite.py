@@ -1,4 +1,4 @@
-"""Tables of tasks that others wrote, from `docs/results/suite.json`."""
+"""Tables of tasks and examples that others wrote, from `docs/results`."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,6 +7,7 @@ from make_tables import each, mean, rows, table, thousands
 
 SUITE = "suite"
 POLICIES = ("elmur", "lstm")
+PEERS = ("RLlib's", "ELMUR's")
 SOLVED = 350  # StatelessCartPole, in RLlib's own example
 Row = dict[str, Any]
 
@@ -33,6 +34,24 @@ def _cartpole() -> Iterable[Iterable[str]]:
     for policy, label in zip(POLICIES, ("ELMUR's defaults", "RLlib's LSTM"), strict=True):
         reached = each(map(_reached, of_task[policy]["curves"]), thousands)
         yield label, reached, each(of_task[policy]["last tenth"], lambda value: f"{value:.0f}")
+
+
+@table(
+    "rllib-examples",
+    "example | env steps | stop reward | mean return, last tenth: RLlib's | ELMUR's "
+    "| env steps to the stop reward: RLlib's | ELMUR's",
+    "rllib-examples",
+)
+def _rllib_examples() -> Iterable[Iterable[str]]:
+    for row in rows("rllib-examples"):
+        stop = "none" if row["stop reward"] is None else f"{row['stop reward']:g}"
+        yield (
+            f"`{row['example']}`",
+            thousands(row["env steps"]),
+            stop,
+            *(each(row[f"{peer} last tenth"], "{:.3g}".format) for peer in PEERS),
+            *(each(row[f"{peer} steps to stop"], thousands) for peer in PEERS),
+        )
 
 
 def _reached(curve: list[list[float]]) -> float | None:

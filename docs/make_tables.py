@@ -10,7 +10,6 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results"
 Result = dict[str, Any]
 LINES = Callable[..., Iterable[Iterable[str]]]
-PEERS = ("RLlib's", "ELMUR's")
 PARTS: dict[str, Callable[[Path], str]] = {}
 
 
@@ -217,50 +216,6 @@ def _asynchronous() -> Iterable[Iterable[str]]:
 
 
 @table(
-    "costs",
-    "what, ELMUR over peer | ratio | on another machine, with an earlier version",
-    "speed",
-    "speed-other-machine",
-    "speed-sb3",
-)
-def _costs() -> Iterable[Iterable[str]]:
-    lines = {
-        "sampling, env steps/s over the LSTM's, 16 / 64 environments": ("sampling", "LSTM"),
-        "the same over the MLP's": ("sampling", "MLP"),
-        "bytes per env step to the learner over the LSTM's, 16 / 64": ("bytes", "LSTM"),
-        "bytes over the MLP's": ("bytes", "MLP"),
-        "seconds of a module step over tokenizer + LSTM + heads, two layers, B=16 / 64": (
-            "module step, n=2",
-            "LSTM",
-        ),
-        "the same, one layer": ("module step, n=1", "LSTM"),
-        "seconds of PPO's update over the LSTM's, two layers / one": ("update, n=", "LSTM"),
-        "the same at d=128, L=16, M=4, max_seq_len=64, two layers": ("update, d=128", "LSTM"),
-        "training end to end, env steps/s over the LSTM's, 16 / 64 environments, two layers": (
-            "training, n=2",
-            "LSTM",
-        ),
-        "training end to end, one layer": ("training, n=1", "LSTM"),
-    }
-    for label, (begin, peer) in lines.items():
-        yield label, *(_ratios(name, begin, peer) for name in ("speed", "speed-other-machine"))
-    label = "training end to end over sb3-contrib's RecurrentPPO, one layer, 16 environments"
-    yield label, "", _ratios("speed-sb3", "training", "RecurrentPPO")
-
-
-def _ratios(name: str, begin: str, peer: str) -> str:
-    found = [r for r in rows(name) if r["what"].startswith(begin) and r["peer"] == peer]
-    return " / ".join(f"{row['ratio']:.2f}" for row in found)
-
-
-@table("costs-of-defaults", "what | ELMUR's defaults over | ratio", "speed-defaults")
-def _costs_of_defaults() -> Iterable[Iterable[str]]:
-    for row in rows("speed-defaults"):
-        what = row["what"].removeprefix("defaults: ")
-        yield f"{what}, {row['unit']}", f"RLlib's {row['peer']}", f"{row['ratio']:.2f}"
-
-
-@table(
     "proofs-of-tasks",
     "task | seed | env steps | verdict | memories | act alike / needed | played at length",
     "proofs-of-tasks",
@@ -272,37 +227,6 @@ def _proofs_of_tasks() -> Iterable[Iterable[str]]:
         )
         figures = f"{row['env steps']:,.0f}", row["verdict"], f"{row['memories']:,}", alike
         yield row["task"], str(row["seed"]), *figures, f"{row['played']:.3f}"
-
-
-@table("agents", "what | one policy | one policy each", "agents")
-def _agents() -> Iterable[Iterable[str]]:
-    found = {row["what"]: row for row in rows("agents")}
-    for what in dict.fromkeys(name.rsplit(", ", 1)[0] for name in found):
-        pair = [found[f"{what}, {policies}"] for policies in ("one policy", "two policies")]
-        yield f"{what}, {pair[0]['unit']}", *(f"{row['ratio']:.2f}" for row in pair)
-
-
-@table("growth", "grows | step | training", "speed-growth")
-def _growth() -> Iterable[Iterable[str]]:
-    ratios = {row["what"].removeprefix("growth of "): row["ratio"] for row in rows("speed-growth")}
-    for what, ratio in ratios.items():
-        if what.startswith("step, "):
-            grows = what.removeprefix("step, ")
-            name, change = grows.split(" ", 1)
-            change = change.replace("->", "to")
-            yield f"`{name}` {change}", f"{ratio:.2f}", f"{ratios[f'train, {grows}']:.2f}"
-
-
-@table("distributed", "what | ratio", "distributed")
-def _distributed() -> Iterable[Iterable[str]]:
-    for row in rows("distributed"):
-        yield row["what"], f"{row['ratio']:.2f}"
-
-
-@table("soak", "what | rises by", "soak")
-def _soak() -> Iterable[Iterable[str]]:
-    for row in rows("soak"):
-        yield row["what"], f"{row['rises by']:+.1%}"
 
 
 @table("dips", "learner | trainings | solved at | lowest", "dips")
@@ -317,70 +241,3 @@ def _dips() -> Iterable[Iterable[str]]:
             solved,
             f"{row['lowest after 0.97']:.3f}{remark}",
         )
-
-
-@table(
-    "rllib-examples",
-    "example | env steps | stop reward | mean return, last tenth: RLlib's | ELMUR's "
-    "| env steps to the stop reward: RLlib's | ELMUR's",
-    "rllib-examples",
-)
-def _rllib_examples() -> Iterable[Iterable[str]]:
-    for row in rows("rllib-examples"):
-        stop = "none" if row["stop reward"] is None else f"{row['stop reward']:g}"
-        yield (
-            f"`{row['example']}`",
-            thousands(row["env steps"]),
-            stop,
-            *(each(row[f"{peer} last tenth"], "{:.3g}".format) for peer in PEERS),
-            *(each(row[f"{peer} steps to stop"], thousands) for peer in PEERS),
-        )
-
-
-def _proven(task: str) -> str:
-    """How many trainings of a task ended with a proof, and within how many env steps."""
-    found = [row for row in rows("proofs-of-tasks") if row["task"] == task]
-    steps = [row["env steps"] for row in found if row["verdict"] == "proven"]
-    return f"{len(steps)} of {len(found)} within {thousands(max(steps))}"
-
-
-def _in_short(folder: Path) -> str:
-    """The results that the README names."""
-    (proofs,), (real,), (lstm,) = (rows(f"tmaze-{n}") for n in ("proofs", "real-values", "lstm"))
-    first = proofs["steps to the first proof"]
-    costs = {(r["what"], r["peer"]): r["ratio"] for r in rows("speed")}
-    sampling = [costs[f"sampling, {n} envs", "LSTM"] for n in (16, 64)]
-    updates = [costs[f"update, n={n}", "LSTM"] for n in (1, 2)]
-    distributed = rows("distributed")
-    link = Path(os.path.relpath(RESULTS.parent, folder)).as_posix()
-    longest = max(row["corridor length"] for row in rows("tmaze-long"))
-    lines = [
-        f"**Proven**: trained on corridors of 3 to 30 steps, {len(first) - first.count(None)} of "
-        f"{len(first)} policies are proven right in corridors of every length, within "
-        f"{thousands(max(first))} env steps; played, too, up to {longest:,} steps. POPGym's "
-        f"RepeatFirst is proven for any number of decks, {_proven('RepeatFirstEasy')}; the endless "
-        f"T-Maze for any number of junctions, {_proven('TMazeEndless')}. Proofs: "
-        f"[mazes]({link}/results/README.md#the-t-maze), "
-        f"[tasks]({link}/results/README.md#proofs-of-tasks)",
-        f"**Sooner**: the T-Maze is solved after {_between(proofs['steps to 0.99'])} env steps, "
-        f"with RLlib's LSTM after {_between(lstm['steps to 0.99'])}; where it has learned it, the "
-        "LSTM holds the hint as well. "
-        f"[Policies]({link}/results/README.md#the-t-maze)",
-        f"**Rounding is what keeps**: a memory of real values answers {real['all right']['100']} "
-        f"of {len(real['seeds'])} seeds right at 100 steps and {real['all right']['10,000']} at "
-        f"10,000. [Which memory]({link}/results/README.md#which-memory)",
-        f"**Sampling** makes {sampling[0]:.2f} (16 environments) to {sampling[1]:.2f} (64) of the "
-        f"LSTM's env steps a second, IMPALA {distributed[0]['ratio']:.2f} to "
-        f"{distributed[1]['ratio']:.2f}. [Cost]({link}/speed.md)",
-        f"**An update costs more**: {updates[0]:.2f} (one layer) to {updates[1]:.2f} (two) of the "
-        f"LSTM's time. [Cost]({link}/speed.md)",
-    ]
-    return "\n".join(f"- {line}" for line in lines)
-
-
-def _between(steps: list[int | None]) -> str:
-    reached = [value for value in steps if value is not None]
-    return f"{thousands(min(reached))} to {thousands(max(reached))}"
-
-
-PARTS["results-in-short"] = _in_short
