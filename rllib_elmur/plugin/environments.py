@@ -90,8 +90,9 @@ def importable_id(env: Any) -> Any:
     entry = spec.entry_point or spec.vector_entry_point
     module = entry if isinstance(entry, str) else getattr(entry, "__module__", "")
     package = re.split("[.:]", module)[0]
-    # An experiment's own file is a module that nobody can import.
-    is_elsewhere = package.isidentifier() and package not in ("gymnasium", "__main__")
+    # Workers import this package anyway, and nobody can import an experiment's own file.
+    known = "gymnasium", "rllib_elmur", "__main__"
+    is_elsewhere = package.isidentifier() and package not in known
     return f"{package}:{env}" if is_elsewhere and package in sys.modules else env
 
 

@@ -126,7 +126,9 @@ class _Search:
         wrong = (lead < SMALLEST_GAP).nonzero().numpy()
         if len(wrong):
             depth = tree.depth[wrong[:, 1]]
-            row, node = wrong[depth.argmin()]
+            earliest = wrong[depth == depth.min()]
+            # The clearest one: what is a matter of rounding may be right when it is played.
+            row, node = earliest[lead.numpy()[tuple(earliest.T)].argmin()]
             return [(int(depth.min()), int(states[row]), int(node))]
         if grow and len(tree.leaves):
             self._add_successors(states, memory, updates, tree, written)
