@@ -18,6 +18,13 @@ os.environ["COLUMNS"] = "200"
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items):
+    """A test that trains for minutes may take as long as it needs."""
+    for item in items:
+        if item.get_closest_marker("learning"):
+            item.add_marker(pytest.mark.timeout(0))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def no_ray_of_others(request):
     """A module begins without the Ray of one before it; these folders' modules share theirs."""

@@ -50,12 +50,9 @@ def test_verbs_and_flags_are_the_promised_ones():
     assert verbs(get_command(app)) == PROMISED
 
 
-def test_help_is_there_at_once():
-    helped = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "rllib_elmur", "--help"],
-        capture_output=True,
-        text=True,
-    )
+def test_help_is_there_at_once(monkeypatch):
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
+    helped = rllib("--help")
     assert "train" in helped.stdout
     imported = {line.rpartition("|")[2].strip() for line in helped.stderr.splitlines()}
     assert "typer" in imported

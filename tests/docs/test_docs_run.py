@@ -106,7 +106,6 @@ def test_the_readmes_commands_and_those_of_the_command_line_run_from_a_fresh_fol
 
 
 @pytest.mark.learning
-@pytest.mark.timeout(0)
 def test_first_command_ends_with_a_memory_that_holds_ten_thousand_steps(tmp_path):
     train, evaluate, certify = rllib_commands(README)
     assert run(train, tmp_path).returncode == 0

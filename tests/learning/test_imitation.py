@@ -7,7 +7,7 @@ from rllib_elmur.proof.certify import certify
 from rllib_elmur.runs.evaluate import evaluate
 from rllib_elmur.runs.options import EvaluateOptions
 
-pytestmark = [pytest.mark.learning, pytest.mark.timeout(0)]
+pytestmark = pytest.mark.learning
 
 
 def test_what_a_player_showed_in_short_corridors_is_remembered_in_long_ones(tmp_path, ray_is_quiet):

@@ -9,7 +9,7 @@ import pytest
 from rllib_elmur.cli.examples import path_of
 from rllib_elmur.files import schema
 
-pytestmark = [pytest.mark.learning, pytest.mark.timeout(0)]
+pytestmark = pytest.mark.learning
 
 KILLS, EVERY, LIMIT = 5, 15_000, 400_000  # env steps
 RUNNERS = {

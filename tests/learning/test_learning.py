@@ -12,7 +12,7 @@ from rllib_elmur.runs.evaluate import evaluate
 from rllib_elmur.runs.options import EvaluateOptions, TrainOptions
 from rllib_elmur.runs.train import train
 
-pytestmark = [pytest.mark.learning, pytest.mark.timeout(0)]
+pytestmark = pytest.mark.learning
 
 
 def train_example(name, folder, **options):

@@ -137,7 +137,7 @@ def test_use_elmur_puts_an_id_behind_its_module(package):
 @pytest.mark.parametrize("env", ["CartPole-v1", "rllib_elmur/TMazePassive-v0", WITH_MODULE, None])
 def test_use_elmur_leaves_other_ids_as_they_are(package, env):
     with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
+        warnings.simplefilter("error")
         assert rllib_elmur.use_elmur(PPOConfig().environment(env)).env == env
 
 
