@@ -5,6 +5,7 @@ The distributions are RLlib's, in NumPy: those of the plug-in are needed for tra
 
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import gymnasium as gym
@@ -39,15 +40,16 @@ class Actions:
         return sum(map(_n_inputs, self._parts))
 
     @cached_property
-    def _ends(self) -> np.ndarray:
-        """Where the inputs of each part but the last end."""
-        return np.cumsum([_n_inputs(part) for part in self._parts])[:-1]
+    def _inputs_of(self) -> list[tuple[gym.Space, slice]]:
+        """Each part of the space, and where its inputs stand."""
+        ends = np.cumsum([0, *map(_n_inputs, self._parts)]).tolist()
+        return [(part, slice(*at)) for part, at in zip(self._parts, pairwise(ends), strict=True)]
 
     def draw(self, inputs: np.ndarray, explore: bool) -> Any:
         """Draws actions (B, ...), the likeliest ones unless `explore`, from inputs (B, n)."""
         random = self._random if explore else None
-        parts = zip(self._parts, np.split(inputs, self._ends, axis=-1), strict=True)
-        return _nested(self.space, iter([_draw(part, of_part, random) for part, of_part in parts]))
+        drawn = (_draw(part, inputs[..., at], random) for part, at in self._inputs_of)
+        return _nested(self.space, drawn)
 
     def for_env(self, actions: Any) -> Any:
         """Brings a policy's actions (B, ...) to the bounds of the environment's."""
