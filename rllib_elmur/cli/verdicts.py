@@ -102,13 +102,20 @@ def _print(
     c = certificate
     match c.verdict:
         case "proven":
+            noise = "" if c.pieces is None else " and for all noise within its bounds"
             console.print(
-                "[bold]Proven for every length[/]: no episode leads to a memory in which an "
-                "answer is wrong.",
+                f"[bold]Proven for every length[/]{noise}: no episode leads to a memory in which "
+                "an answer is wrong.",
                 soft_wrap=True,
             )
         case "refuted":
             console.print("[bold]Refuted[/]: there is an episode with a wrong answer.")
+        case _ if c.pieces is not None:
+            console.print(
+                "[bold]Undecided[/]: no answer is known to be wrong, but bounds of what the "
+                f"policy does are too wide, even with noise in {c.pieces:,} pieces.",
+                soft_wrap=True,
+            )
         case _:
             console.print(
                 f"[bold]Undecided[/]: no wrong answer among the first {c.states:,} memories, but "
@@ -163,7 +170,7 @@ def _print_replay(replay: certify.Replay, console: Console) -> None:
 def _record(
     certificate: Certificate, memory: MinimalAutomaton | None, replay: certify.Replay | None
 ) -> dict[str, Any]:
-    apart = "closed", "proof"
+    apart = "task", "closed", "proof"
     fields = [field.name for field in dataclasses.fields(certificate) if field.name not in apart]
     record = {name: getattr(certificate, name) for name in fields}
     if certificate.proof is not None and memory is not None:

@@ -22,6 +22,8 @@ class FiniteTask(NamedTuple):
         correct: Which of the A actions are correct, (E, A) bool.
         target: Situation after a correct action, or `END`, (E,) int64.
         entries: What the entries of an observation are called, if it is a vector.
+        spread: How far each entry of an observation may lie from what an edge shows, real numbers
+            of an observation's shape; None: not at all.
     """
 
     start: NDArray[np.int64]
@@ -30,3 +32,4 @@ class FiniteTask(NamedTuple):
     correct: NDArray[np.bool_]
     target: NDArray[np.int64]
     entries: tuple[str, ...] = ()
+    spread: NDArray | None = None

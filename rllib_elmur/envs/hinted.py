@@ -104,7 +104,7 @@ class HintedTMaze(TMaze):
 
     def observe(self, state: EpisodeState) -> NDArray[np.float32]:
         """Returns the observations (N, W), whose parts `entries` names."""
-        return rule.observe(state)
+        return rule.observe(state, self.noise_bound)
 
 
 def counters(

@@ -166,7 +166,7 @@ class MultiCueTMaze(TMaze):
         while there is none. An index with a value is a cue; an index alone, at a junction, is a
         question.
         """
-        seen = rule.observe(state)
+        seen = rule.observe(state, self.noise_bound)
         question = state.cues.shows[np.arange(len(seen)), 2 * self.cues - state.junctions]
         seen[:, 1:-2] += question * seen[:, -2:-1]
         return seen[:, 1:].copy()  # y is 0 wherever there is an action to choose

@@ -65,8 +65,7 @@ def finite_task(task: "MultiCueTMaze") -> FiniteTask:
                 f"cues={task.cues}, values={task.values}: the finite description has more than "
                 f"{_MAX_SITUATIONS} situations; choose fewer cues or values"
             )
-    noise = np.tile([-1, 0, 1], len(edges))
-    each = np.repeat(np.arange(len(edges)), 3)
+    each, noise, spread = task.with_noise(np.arange(len(edges)))
     cue, value, flag = np.array([edge[:3] for edge in edges])[each].T
     shown = [np.eye(n + 1)[seen][:, :n] for n, seen in ((task.cues, cue), (task.values, value))]
     seen = rule.compose_observation(np.zeros_like(cue), np.concatenate(shown, axis=1), flag, noise)
@@ -77,6 +76,7 @@ def finite_task(task: "MultiCueTMaze") -> FiniteTask:
         correct=np.array([edge.correct for edge in edges])[each],
         target=np.array([number[edge.after] for edge in edges])[each],
         entries=task.entries,
+        spread=spread,
     )
 
 

@@ -96,17 +96,16 @@ class PassiveTMaze(HintedTMaze):
                 if steps >= self._shortest_corridor:
                     turn = rule.UP if hint > 0 else rule.DOWN
                     edges.append((here, cue, 1, turn, self._after_junction))
-        noise = np.arange(-1, 2)
-        source, cue, flag, action, target = np.repeat(edges, len(noise), axis=0).T
+        edges, noise, spread = self.with_noise(np.array(edges))
+        source, cue, flag, action, target = edges.T
         return FiniteTask(
             start=np.array([0]),
             source=source,
-            observation=rule.compose_observation(
-                np.zeros_like(cue), cue[:, None], flag, np.tile(noise, len(edges))
-            ),
+            observation=rule.compose_observation(np.zeros_like(cue), cue[:, None], flag, noise),
             correct=np.eye(rule.NUM_ACTIONS, dtype=np.bool_)[action],
             target=target,
             entries=self.entries,
+            spread=spread,
         )
 
 

@@ -55,6 +55,19 @@ def random_integers(
     return ((upper * np.uint64(high - low + 1)) >> _HALF).view(np.int64) + low
 
 
+def random_reals(seed: NDArray[np.uint64], counter: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Draws a real number from [-1, 1) for each pair, uniformly.
+
+    Args:
+        seed: As in `random_bits` (N,).
+        counter: As in `random_bits` (N,).
+
+    Returns:
+        The numbers (N,).
+    """
+    return (random_bits(seed, counter) >> _HALF).astype(np.float64) * 2.0**-31 - 1.0
+
+
 def episode_seeds(env_seed: NDArray[np.uint64], episode: NDArray[np.int64]) -> NDArray[np.uint64]:
     """Gives each episode of each environment a seed of its own.
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rllib_elmur.envs.cues import CueSchedule, observed_cue, right_turn
-from rllib_elmur.envs.random_numbers import random_integers
+from rllib_elmur.envs.random_numbers import random_integers, random_reals
 
 RIGHT, UP, LEFT, DOWN = range(4)
 NUM_ACTIONS = 4
@@ -123,19 +123,24 @@ def is_at_junction(state: EpisodeState) -> NDArray[np.bool_]:
     return (state.x == state.corridor_length) & (state.time >= state.begin)
 
 
-def observe(state: EpisodeState) -> NDArray[np.float32]:
+def observe(state: EpisodeState, noise_bound: float | None = None) -> NDArray[np.float32]:
     """Returns what the agents see.
 
     Args:
         state: N episodes.
+        noise_bound: The noise is a real number of at most this size; None: -1, 0 or +1.
 
     Returns:
         Observations (N, 3 + W), see `compose_observation`.
     """
-    noise = random_integers(state.seed, state.time * COUNTERS_PER_STEP, -1, 1)
+    counter = state.time * COUNTERS_PER_STEP
+    if noise_bound is None:
+        noise = random_integers(state.seed, counter, -1, 1).astype(np.float32)
+    else:
+        noise = noise_bound * random_reals(state.seed, counter)
     if len(state.script):
         scripted = state.script[state.time.clip(max=len(state.script) - 1), -1]
-        noise = np.where(state.time < len(state.script), scripted.astype(np.int64), noise)
+        noise = np.where(state.time < len(state.script), scripted, noise)
     return compose_observation(
         y=state.y,
         cue=observed_cue(state.cues, state.time),
@@ -148,7 +153,7 @@ def compose_observation(
     y: NDArray[np.integer],
     cue: NDArray[np.floating],
     at_junction: NDArray[np.bool_],
-    noise: NDArray[np.integer],
+    noise: NDArray[np.number],
 ) -> NDArray[np.float32]:
     """Puts an observation together: the only place that knows its layout.
 
@@ -156,7 +161,7 @@ def compose_observation(
         y: 0 in the corridor, else that of an arm (N,).
         cue: What is shown of the cues (N, W), 0 for nothing.
         at_junction: Whether the agent stands at the junction's x (N,).
-        noise: -1, 0 or +1 (N,).
+        noise: From -1 to 1 (N,).
 
     Returns:
         [y, cue, at-junction flag, noise] as float32 (N, 3 + W).

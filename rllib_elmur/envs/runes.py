@@ -111,17 +111,18 @@ class RuneTMaze(HintedTMaze):
                     number[after] = len(situations)
                     situations.append(after)
                 edges.append((number[here], cue, rune, flag, action, number[after]))
-        noise = np.arange(-1, 2)
-        source, cue, rune, flag, action, target = np.repeat(edges, len(noise), axis=0).T
+        edges, noise, spread = self.with_noise(np.array(edges))
+        source, cue, rune, flag, action, target = edges.T
         return FiniteTask(
             start=np.array([0]),
             source=source,
             observation=rule.compose_observation(
-                np.zeros_like(cue), _shown(cue, rune), flag, np.tile(noise, len(edges))
+                np.zeros_like(cue), _shown(cue, rune), flag, noise
             ),
             correct=np.eye(rule.NUM_ACTIONS, dtype=np.bool_)[action],
             target=target,
             entries=self.entries,
+            spread=spread,
         )
 
     def _steps(self, here: "_Situation") -> Iterator[tuple]:

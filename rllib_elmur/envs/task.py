@@ -35,6 +35,8 @@ class TMaze(ABC):
             not bring the agent closer to the junction.
         slack: The time of a corridor is up after ``round(slack * corridor_length) + 1`` steps; 1
             leaves no step to spare.
+        noise_bound: The noise is a real number, drawn uniformly from [-noise_bound, noise_bound].
+            None: it is -1, 0 or 1.
 
     Raises:
         ValueError: If an option has a value that is not allowed.
@@ -46,6 +48,7 @@ class TMaze(ABC):
     penalty: float | None = None
     penalty_rule: rule.PenaltyRule = "behind_schedule"
     slack: float = 1.0
+    noise_bound: float | None = None
 
     _least_length: ClassVar[int] = 1
 
@@ -60,6 +63,8 @@ class TMaze(ABC):
             checks.number("penalty", self.penalty, high=0)
         checks.choice("penalty_rule", self.penalty_rule, ("behind_schedule", "standing_still"))
         checks.number("slack", self.slack, low=1, high=1_000_000)
+        if self.noise_bound is not None:
+            checks.number("noise_bound", self.noise_bound, above=0, high=1)
 
     @classmethod
     def from_options(cls: type[Task], options: dict[str, Any]) -> Task:
@@ -167,6 +172,25 @@ class TMaze(ABC):
             cues=cues,
             script=script,
         )
+
+    def with_noise(
+        self, edges: NDArray[np.integer]
+    ) -> tuple[NDArray[np.integer], NDArray[np.int64], NDArray[np.float64] | None]:
+        """Returns what a finite description has of its edges and of the noise in each.
+
+        Args:
+            edges: What leads from one situation to another but for the noise, (E, ...).
+
+        Returns:
+            The edges once for each noise that is told apart (N, ...), their noise (N,), and the
+            spread of `FiniteTask`, if noise is a real number.
+        """
+        if self.noise_bound is None:
+            noise = np.arange(-1, 2)
+            return np.repeat(edges, len(noise), axis=0), np.tile(noise, len(edges)), None
+        spread = np.zeros(self.observation_space.shape)
+        spread[-1] = self.noise_bound
+        return edges, np.zeros(len(edges), dtype=np.int64), spread
 
     def _default_penalty(self, length: NDArray[np.int64]) -> NDArray[np.float64]:
         """Charges an agent that never moves about one reward of the goal, however long its way."""

@@ -10,6 +10,7 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_elmur.errors import UserError
 from rllib_elmur.plugin import default_pieces, env_registrations, formats, import_paths, ray_files
+from rllib_elmur.plugin.environments import evaluation_options
 from rllib_elmur.plugin.module import is_elmur
 from rllib_elmur.plugin.rllib_internals import connector_builders
 
@@ -40,8 +41,9 @@ class Checkpoint:
     @property
     def env_config(self) -> dict[str, Any]:
         """The options of the environment in evaluation: the training's, then evaluation's."""
-        overlay = (self.settings.get("evaluation_config") or {}).get("env_config") or {}
-        return {**self.settings.get("env_config", {}), **overlay}
+        return evaluation_options(
+            self.settings.get("env_config", {}), self.settings.get("evaluation_config")
+        )
 
 
 def find(path: Path) -> Path:

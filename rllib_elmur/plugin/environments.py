@@ -6,7 +6,7 @@ import inspect
 import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -36,6 +36,13 @@ def env_maker(env: Any) -> Callable[[dict[str, Any]], Any]:
         return lambda options: creator(EnvContext(options, worker_index=0))
     gymnasium_spec(env)
     return lambda options: gym.make(env, **options)
+
+
+def evaluation_options(
+    training: Mapping[str, Any], evaluation_config: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The options of the environment in evaluation: the training's, then evaluation's."""
+    return {**training, **((evaluation_config or {}).get("env_config") or {})}
 
 
 def is_class_path(env: Any) -> bool:

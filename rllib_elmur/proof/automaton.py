@@ -6,9 +6,10 @@ segment does to it is decided for every sequence of observations by running the 
 prefixes, each prefix once, through the `attend`, `read` and `write` of both schedules.
 """
 
+import copy
 from collections.abc import Iterator, Sequence
 from itertools import product
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -19,7 +20,11 @@ from rllib_elmur.envs.finite import END, FiniteTask
 from rllib_elmur.model.fast import layer as fast
 from rllib_elmur.model.fast.ops import norm
 from rllib_elmur.model.fast.weights import AttendWeights
+from rllib_elmur.model.memory import Rounding
 from rllib_elmur.model.network import PolicyNetwork
+from rllib_elmur.proof.interval import Interval
+
+Values = Tensor | Interval
 
 _BOUNDARY = 1e-5  # a value closer than this to a boundary of the rounding goes both ways
 _TOKENS_AT_ONCE = 20_000  # small enough for a processor's cache
@@ -92,27 +97,24 @@ def chunks(
             yield those[first : first + size], tree
 
 
-def both_ways(low: NDArray[np.int8], high: NDArray[np.int8]) -> Iterator[NDArray[np.int8]]:
-    """Yields all contents (n, d) whose values are each the lower or the higher one."""
-    uncertain = low != high
-    for choice in product((False, True), repeat=int(uncertain.sum())):
-        content = low.copy()
-        content[uncertain] = np.where(choice, high[uncertain], low[uncertain])
-        yield content
-
-
 class PolicyAutomaton:
     """What a policy does in one segment, for many memories and all inputs.
 
     Memories are (S, n, M, d), slots in LRU order; the first M - `written` of them are empty.
 
+    Where a task's observations are known but for a spread, all values are intervals.
+
     Args:
         network: The policy; its memory is rounded.
-        observations: The inputs, as a batch (E, *space).
+        observations: The inputs, as a batch (E, *space); see `inputs_of`.
     """
 
-    def __init__(self, network: PolicyNetwork, observations: Tensor):
+    def __init__(self, network: PolicyNetwork, observations: Tensor | Interval):
+        if isinstance(observations, Interval):
+            network = copy.deepcopy(network).double()
         self.network, self.elmur = network, network.elmur
+        self._precision = network.pi.weight.dtype
+        self._spacing = cast("Rounding", self.elmur.layers[0].rounding).spacing
         with torch.no_grad():
             self._tokens = network.encoder(observations[:, None])[:, 0]  # (E, d)
 
@@ -122,7 +124,7 @@ class PolicyAutomaton:
         return slots.roll(-written, dims=1)
 
     @torch.no_grad()
-    def run(self, tree: SegmentTree, memory: Tensor, written: int) -> tuple[Tensor, Tensor]:
+    def run(self, tree: SegmentTree, memory: Tensor, written: int) -> tuple[Values, Values]:
         """Runs every node of the tree on every memory.
 
         Returns:
@@ -130,6 +132,7 @@ class PolicyAutomaton:
             oldest slot of each layer, not yet rounded, (S, F, n, d).
         """
         n_slots, length = memory.shape[2], tree.path.shape[1]
+        memory = memory.to(self._precision)
         depth, path = (torch.from_numpy(a) for a in (tree.depth, tree.path))
         at_leaves = path[torch.from_numpy(tree.leaves)]  # (F, L)
         # Ages count writes; the last one's anchor lies one step before the segment.
@@ -138,6 +141,8 @@ class PolicyAutomaton:
         distance = 1 + age[:, None] * length  # to the segment's first token, (M, 1)
         memory = torch.where(empty[:, None], self.initial_memory(written), memory)
         y, updates = self._tokens[torch.from_numpy(tree.symbol)][None], []  # (1, N, d)
+        if isinstance(y, Interval):
+            y = y.by_place(depth, length)  # each input has its own noise
         for i, (layer, w) in enumerate(
             zip(self.elmur.layers, self.elmur.absorbed.layers(), strict=True)
         ):
@@ -169,8 +174,35 @@ class PolicyAutomaton:
         h = fast.attend(x.flatten(0, 1), tokens.flatten(0, 1), context, position, w)
         return h.view(x.shape)
 
-    def sides(self, update: Tensor) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+    def sides(self, update: Values) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
         """An update rounded, if it were a little smaller and if it were a little larger."""
         rounding = self.elmur.layers[0].rounding
-        low, high = rounding(update - _BOUNDARY), rounding(update + _BOUNDARY)
+        low, high = ends_of(update)
+        low, high = rounding(low - _BOUNDARY), rounding(high + _BOUNDARY)
         return low.to(torch.int8).numpy(), high.to(torch.int8).numpy()
+
+    def both_ways(
+        self, low: NDArray[np.int8], high: NDArray[np.int8]
+    ) -> Iterator[NDArray[np.int8]]:
+        """Yields all contents (n, d) whose values lie between a lower and a higher one."""
+        ends = zip(low.flat, high.flat, strict=True)
+        ranges = [range(a, b + 1, self._spacing) for a, b in ends]
+        for values in product(*ranges):
+            yield np.array(values, dtype=np.int8).reshape(low.shape)
+
+    def n_between(self, low: NDArray[np.int8], high: NDArray[np.int8]) -> float:
+        """How many contents `both_ways` yields."""
+        return float(((high - low.astype(np.float64)) / self._spacing + 1).prod())
+
+
+def inputs_of(task: FiniteTask) -> Values:
+    """The observations of a task's edges, (E, *space); intervals if they have a spread."""
+    observations = torch.as_tensor(task.observation)
+    if task.spread is None:
+        return observations
+    return Interval.around(observations.double(), torch.as_tensor(task.spread))
+
+
+def ends_of(values: Values) -> tuple[Tensor, Tensor]:
+    """The least and the largest values; of points they are the same."""
+    return (values.low, values.high) if isinstance(values, Interval) else (values, values)

@@ -8,7 +8,7 @@ import numpy as np
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core import DEFAULT_MODULE_ID
 
-from rllib_elmur.plugin.environments import env_maker
+from rllib_elmur.plugin.environments import env_maker, evaluation_options
 from rllib_elmur.plugin.process import one_thread
 from rllib_elmur.plugin.success import SuccessMetric, write_success
 from rllib_elmur.proof.certificate import Certificate
@@ -19,6 +19,8 @@ from rllib_elmur.proof.search import check_all_episodes
 
 class CertifyMemory(SuccessMetric):
     """Reports `success`, and certifies the policy once success is high (see `proof.certify`).
+
+    What is certified is the environment of the training's evaluation, as `rllib certify` does.
 
     In a task whose episodes do not tell `success`, a check takes place in any iteration.
 
@@ -56,7 +58,9 @@ class CertifyMemory(SuccessMetric):
         if success < self._SUCCESS or self._seconds > self._SHARE * trained:
             return
         if self._env is None:
-            self._env = env_maker(algorithm.config.env)(dict(algorithm.config.env_config))
+            config = algorithm.config
+            options = evaluation_options(config.env_config, config.evaluation_config)
+            self._env = env_maker(config.env)(options)
             self._finite = finite_task_of(self._env, self.task)
         found = self._certify(algorithm)
         values = float(found.verdict == "proven"), found.states, found.gap, found.seconds

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rllib_elmur.envs.finite import FiniteTask
+
 if TYPE_CHECKING:
     from rllib_elmur.proof.proof import Proof
 
@@ -15,6 +17,8 @@ class Certificate:
     """The outcome of a search.
 
     Attributes:
+        task: What was decided: the task, whose noise the search may have cut into pieces.
+        pieces: How many, if observations have a spread; the verdict is of all noise within it.
         verdict: "proven" (for every episode, of any length), "refuted" or "undecided".
         states: Pairs of a memory and a situation of the task that were found.
         transitions: Segments, from one of these to the next.
@@ -29,6 +33,8 @@ class Certificate:
         proof: What each of them answers and where it leads, if that was asked for (`certify`).
     """
 
+    task: FiniteTask
+    pieces: int | None = None
     verdict: str = "undecided"
     states: int = 0
     transitions: int = 0

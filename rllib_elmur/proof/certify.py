@@ -18,7 +18,7 @@ from rllib_elmur.errors import UserError
 from rllib_elmur.model.action_mask import ActionMask
 from rllib_elmur.model.network import PolicyNetwork
 from rllib_elmur.plugin import checkpoints
-from rllib_elmur.plugin.environments import env_maker, require_spaces
+from rllib_elmur.plugin.environments import env_maker, evaluation_options, require_spaces
 from rllib_elmur.plugin.module import ELMURTorchRLModule
 from rllib_elmur.plugin.process import one_thread
 from rllib_elmur.proof import MAX_STATES
@@ -66,7 +66,7 @@ def certify(
     Args:
         checkpoint: A checkpoint, or a folder of results (its newest one).
         env: Another environment than in training.
-        env_config: Options laid over those of the training.
+        env_config: Options laid over those of the training and of its evaluation.
         max_states: The search ends undecided with more states than this.
         on_progress: Called now and then with what is known so far.
         task: A function from the environment to its finite description. If not given: that which
@@ -109,10 +109,10 @@ def certify_module(
     with one_thread():
         certificate = check_all_episodes(network, finite, max_states, on_progress)
         if certificate.closed is not None:
-            certificate.proof = Proof(network, finite, certificate.closed)
+            certificate.proof = Proof(network, certificate.task, certificate.closed)
     if certificate.counterexample is None:
         return certificate, None
-    return certificate, _replay(module, env, finite, certificate.counterexample)
+    return certificate, _replay(module, env, certificate.task, certificate.counterexample)
 
 
 def require_rounded(module: Any) -> PolicyNetwork:
@@ -146,7 +146,7 @@ def require_rounded(module: Any) -> PolicyNetwork:
 
 def check_config(config: AlgorithmConfig, task: Describe | None = None) -> None:
     """Raises a UserError if the policy that a config trains could not be certified."""
-    env = env_maker(config.env)(dict(config.env_config))
+    env = env_maker(config.env)(evaluation_options(config.env_config, config.evaluation_config))
     spec = config.copy(copy_frozen=False).get_rl_module_spec(env=env, inference_only=True)
     require_rounded(spec.build())
     finite_task_of(env, task)

@@ -56,6 +56,8 @@ class _Comparison:
     def __init__(self, task: FiniteTask, env: gym.Env):
         self._task, self._env = task, env
         self._edges: dict[tuple[int, bytes], list[int]] = defaultdict(list)
+        # What may lie anywhere in its spread does not tell one edge from another.
+        self._exact = 1 if task.spread is None else np.asarray(task.spread) == 0
         for edge, source in enumerate(task.source):
             self._edges[int(source), self._bytes(task.observation[edge])].append(edge)
         self._visits: Counter[int] = Counter()
@@ -84,7 +86,8 @@ class _Comparison:
         situations = set(self._task.start.tolist())
         for step in range(most):
             where = f"in step {step} of the episode of seed {episode}"
-            edges = [e for s in situations for e in self._edges.get((s, self._bytes(seen)), ())]
+            alike = [e for s in situations for e in self._edges.get((s, self._bytes(seen)), ())]
+            edges = [edge for edge in alike if self._covers(edge, seen)]
             if not edges:
                 raise self._error(f"lacks {_text(seen)}, which the environment shows {where}")
             self._visits.update(situations)
@@ -139,7 +142,18 @@ class _Comparison:
 
     def _bytes(self, observation: Any) -> bytes:
         # A zero may have a sign, which no policy sees.
-        return (np.asarray(observation, self._task.observation.dtype) + 0).tobytes()
+        exact = np.asarray(observation, self._task.observation.dtype) * self._exact + 0
+        return exact.astype(self._task.observation.dtype).tobytes()
+
+    def _covers(self, edge: int, observation: Any) -> bool:
+        """Whether what is seen lies within the spread of an edge that is like it elsewhere."""
+        spread = self._task.spread
+        if spread is None:
+            return True
+        far = np.abs(np.asarray(observation) - self._task.observation[edge]) > spread * (
+            1 + 1e-6
+        )  # in float32
+        return bool((far <= spread * (1 + 1e-6)).all())  # float32 rounds what is seen
 
     def _error(self, difference: str) -> UserError:
         name = type(self._env.unwrapped).__name__

@@ -14,7 +14,7 @@ from rllib_elmur.envs.finite import FiniteTask
 from rllib_elmur.errors import UserError
 from rllib_elmur.model.encoder import CategoryEncoder, VectorEncoder
 from rllib_elmur.model.network import PolicyNetwork
-from rllib_elmur.proof.automaton import PolicyAutomaton, both_ways, chunks, trees_of
+from rllib_elmur.proof.automaton import PolicyAutomaton, chunks, ends_of, inputs_of, trees_of
 from rllib_elmur.proof.certificate import ClosedSet
 
 _OPTIONS = (
@@ -46,7 +46,7 @@ class Proof:
         situation, written, memory = self.states
         keys = zip(situation.tolist(), written.tolist(), map(bytes, memory), strict=True)
         number = {key: state for state, key in enumerate(keys)}
-        automaton = PolicyAutomaton(self._network, torch.as_tensor(self.task.observation))
+        automaton = PolicyAutomaton(self._network, inputs_of(self.task))
         rows: list[tuple[int, int, int]] = []
         for depth in np.unique(written):
             those = np.flatnonzero(written == depth)
@@ -54,14 +54,14 @@ class Proof:
             for states, tree in chunks(those, situation[those], self.trees):
                 content = torch.from_numpy(memory[states]).float()
                 logits, updates = automaton.run(tree, content, int(depth))
-                answers = logits.argmax(-1).numpy().astype(np.int8)
+                answers = ends_of(logits)[0].argmax(-1).numpy().astype(np.int8)
                 low, high = automaton.sides(updates)
                 target = self.task.target[tree.symbol[tree.leaves]].tolist()
                 for row, state in enumerate(states.tolist()):
                     self.answers[state] = answers[row]
                     kept = memory[state, :, 1:]
                     for leaf, situation_after in enumerate(target):
-                        for slot in _sides(low[row, leaf], high[row, leaf]):
+                        for slot in automaton.both_ways(low[row, leaf], high[row, leaf]):
                             content_after = np.concatenate([kept, slot[:, None]], axis=1)
                             key = situation_after, after, content_after.tobytes()
                             rows.append((state, leaf, number[key]))
@@ -86,8 +86,13 @@ class Proof:
         """Writes what `check.py` verifies (.npz).
 
         Raises:
-            UserError: If observations are neither vectors nor categories.
+            UserError: If observations are neither vectors nor categories, or have a spread.
         """
+        if self.task.spread is not None:
+            raise UserError(
+                f"--out {path}: a proof under noise cannot be written: the checker computes with "
+                "points, and not with bounds."
+            )
         options = {name: getattr(self._network.elmur.config, name) for name in _OPTIONS}
         encoder, seen = self._network.encoder, self.task.observation
         match encoder:
@@ -113,7 +118,3 @@ class Proof:
             digest=self.digest,
             **{f"weight/{name}": array for name, array in self.weights.items()},
         )
-
-
-def _sides(low: NDArray[np.int8], high: NDArray[np.int8]) -> list[NDArray[np.int8]]:
-    return [low] if (low == high).all() else list(both_ways(low, high))

@@ -22,16 +22,21 @@ from rllib_elmur.model.network import PolicyNetwork
 from rllib_elmur.proof.automaton import (
     PolicyAutomaton,
     SegmentTree,
-    both_ways,
+    Values,
     chunks,
+    ends_of,
+    inputs_of,
     trees_of,
 )
 from rllib_elmur.proof.certificate import Certificate, ClosedSet
+from rllib_elmur.proof.pieces import in_pieces
 
 SMALLEST_GAP = 1e-4
 """An action counts as correct only if its logit exceeds those of all wrong ones by this much."""
 
-_MOST_UNCERTAIN = 12  # values of one write near a boundary; they lead to 2**12 memories
+_MOST_CONTENTS = 2**12  # that one write may lead to, its values being near boundaries
+_MOST_OF_PIECES = 2**4  # the same under noise, where smaller pieces lead to fewer
+_MOST_NODES = 100_000  # of all trees together, into which noise is cut
 
 
 def check_all_episodes(
@@ -42,6 +47,9 @@ def check_all_episodes(
 ) -> Certificate:
     """Decides whether a policy acts correctly in every episode of a task.
 
+    Where observations have a spread, it is cut into ever smaller pieces until it is decided, or
+    there are too many.
+
     Args:
         network: The policy. Its memory is rounded (`memory_levels`).
         task: The task; its observations are the network's, its actions those of the logits.
@@ -50,12 +58,19 @@ def check_all_episodes(
     """
     begin = time.perf_counter()
     # On the processor, wherever it was trained: bytes go to and fro.
-    search = _Search(copy.deepcopy(network).cpu(), task, max_states)
-    for certificate in search.run():
-        certificate.seconds = time.perf_counter() - begin
-        if on_progress is not None:
-            on_progress(certificate)
-    return search.certificate
+    network, pieces = copy.deepcopy(network).cpu(), 1
+    while True:
+        search = _Search(network, in_pieces(task, pieces), max_states)
+        for certificate in search.run():
+            certificate.seconds = time.perf_counter() - begin
+            if on_progress is not None:
+                on_progress(certificate)
+        if task.spread is None:
+            return search.certificate
+        search.certificate.pieces, pieces = pieces, 2 * pieces
+        finer = search.n_nodes * 2**network.elmur.config.segment_length
+        if search.certificate.verdict != "undecided" or finer > _MOST_NODES:
+            return search.certificate
 
 
 class _Found(NamedTuple):
@@ -71,14 +86,17 @@ class _Found(NamedTuple):
 class _Search:
     def __init__(self, network: PolicyNetwork, task: FiniteTask, max_states: int):
         c = network.elmur.config
-        self.certificate = Certificate()
-        self._task, self._max_states = task, max_states
+        self.certificate = Certificate(task=task)
+        self._network, self._task, self._max_states = network, task, max_states
         self._shape = c.n_layers, c.memory_slots, c.d_model
-        self._automaton = PolicyAutomaton(network, torch.as_tensor(task.observation))
+        self._automaton = PolicyAutomaton(network, inputs_of(task))
         self._trees = trees_of(task, c.segment_length)
+        self.n_nodes = sum(len(tree.symbol) for tree in self._trees)
+        self._most_contents = _MOST_CONTENTS if task.spread is None else _MOST_OF_PIECES
         self._found: list[_Found] = []
         self._known: set[tuple[int, int, bytes]] = set()
-        self._too_many = False
+        self._correct = torch.from_numpy(task.correct)
+        self._open = False  # whether something could not be decided
 
     def run(self) -> Iterator[Certificate]:
         """Runs level by level, that is segment by segment from the episode's start."""
@@ -98,7 +116,7 @@ class _Search:
             if wrong:
                 self._refute(*min(wrong)[1:])
                 break
-            if self._too_many or len(self._found) > self._max_states:
+            if self._open or len(self._found) > self._max_states:
                 break
             level, written = range(level.stop, len(self._found)), min(written + 1, slots)
         else:
@@ -117,12 +135,13 @@ class _Search:
         """Runs a segment from each state; returns an earliest wrong answer, if there is any."""
         content = b"".join(self._found[state].memory for state in states)
         memory = np.frombuffer(content, dtype=np.int8).reshape(-1, *self._shape)
-        logits, updates = self._automaton.run(tree, torch.tensor(memory).float(), written)
-        lead = self._lead(logits, tree)
-        self.certificate.answers += lead.numel()
+        logits, updates = self._automaton.run(tree, torch.tensor(memory), written)
+        correct, (low, high) = self._correct[tree.symbol], ends_of(logits)
+        worst = torch.where(correct, low, high)
+        self.certificate.answers += len(states) * len(tree.symbol)
+        lead = _lead(worst, correct)
         self.certificate.gap = min(self.certificate.gap, float(lead.min()))
-        chance = self._chance(logits, tree)
-        self.certificate.chance = max(self.certificate.chance, chance)
+        self.certificate.chance = max(self.certificate.chance, _chance(worst, correct))
         wrong = (lead < SMALLEST_GAP).nonzero().numpy()
         if len(wrong):
             depth = tree.depth[wrong[:, 1]]
@@ -134,23 +153,11 @@ class _Search:
             self._add_successors(states, memory, updates, tree, written)
         return []
 
-    def _lead(self, logits: Tensor, tree: SegmentTree) -> Tensor:
-        """Logit of the best correct action minus that of the best wrong one, (S, N)."""
-        correct = torch.from_numpy(self._task.correct[tree.symbol])
-        best = logits.masked_fill(~correct, -torch.inf).amax(-1)
-        return best - logits.masked_fill(correct, -torch.inf).amax(-1)
-
-    def _chance(self, logits: Tensor, tree: SegmentTree) -> float:
-        """The largest probability of a wrong action; a logit may be off by `SMALLEST_GAP`."""
-        correct = torch.from_numpy(self._task.correct[tree.symbol])
-        wrong = logits.double().softmax(-1).masked_fill(correct, 0.0).sum(-1).max()
-        return min(float(wrong) * math.exp(2 * SMALLEST_GAP), 1.0)
-
     def _add_successors(
         self,
         states: NDArray[np.int64],
         memory: NDArray[np.int8],
-        updates: Tensor,
+        updates: Values,
         tree: SegmentTree,
         written: int,
     ) -> None:
@@ -160,10 +167,10 @@ class _Search:
         target = self._task.target[tree.symbol[tree.leaves]]
         written = min(written + 1, self._shape[1])
         for row, leaf in _distinct(low, high, target):
-            if (low[row, leaf] != high[row, leaf]).sum() > _MOST_UNCERTAIN:
-                self._too_many = True
+            if self._automaton.n_between(low[row, leaf], high[row, leaf]) > self._most_contents:
+                self._open = True
                 continue
-            for slot in both_ways(low[row, leaf], high[row, leaf]):
+            for slot in self._automaton.both_ways(low[row, leaf], high[row, leaf]):
                 # The oldest slot is gone, the written one is the newest: (n, M, d).
                 content = np.concatenate([memory[row, :, 1:], slot[:, None]], axis=1)
                 parent, node = int(states[row]), int(tree.leaves[leaf])
@@ -185,8 +192,31 @@ class _Search:
             path = tree.path[node][: tree.depth[node] + 1]
             symbols = [*tree.symbol[path], *symbols]
             state, node = at.parent, at.leaf
-        self.certificate.verdict = "refuted"
-        self.certificate.counterexample = np.asarray(symbols)
+        if self._is_wrong(symbols):
+            self.certificate.verdict = "refuted"
+            self.certificate.counterexample = np.asarray(symbols)
+
+    def _is_wrong(self, edges: list[int]) -> bool:
+        """Whether an episode shows it; bounds may be too wide, and then it is not known."""
+        if self._task.spread is None:
+            return True
+        observations = torch.as_tensor(self._task.observation[edges], dtype=torch.float32)
+        with torch.no_grad():
+            features, _ = self._network(observations[None], self._network.elmur.initial_state())
+            actions = self._network.pi(features)[0].argmax(-1).numpy()
+        return not self._task.correct[edges, actions].all()
+
+
+def _lead(logits: Tensor, correct: Tensor) -> Tensor:
+    """Logit of the best correct action minus that of the best wrong one, (S, N)."""
+    best = logits.masked_fill(~correct, -torch.inf).amax(-1)
+    return best - logits.masked_fill(correct, -torch.inf).amax(-1)
+
+
+def _chance(logits: Tensor, correct: Tensor) -> float:
+    """The largest probability of a wrong action; a logit may be off by `SMALLEST_GAP`."""
+    wrong = logits.double().softmax(-1).masked_fill(correct, 0.0).sum(-1).max()
+    return min(float(wrong) * math.exp(2 * SMALLEST_GAP), 1.0)
 
 
 def _distinct(
