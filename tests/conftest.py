@@ -1,5 +1,6 @@
 """What several groups of tests share."""
 
+import inspect
 import os
 import sys
 from pathlib import Path
@@ -16,6 +17,19 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 os.environ["COLUMNS"] = "200"
 # Matrices are small: threads wait for each other, and long where other work takes a core.
 torch.set_num_threads(1)
+
+
+def pytest_configure():
+    """Spares RLlib's connectors a search: each asks for the whole stack of calls that makes it.
+
+    Of the files in it some are no module's where xdist has started the process, and Python would
+    look for them among all modules, each time anew: half of the seconds that an algorithm takes.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        if inspect.getmodule(frame) is None:
+            inspect.modulesbyfile[frame.f_code.co_filename] = ""
+        frame = frame.f_back
 
 
 def pytest_collection_modifyitems(items):
