@@ -126,7 +126,7 @@ def test_every_parameter_trains(name, ray_is_quiet):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_evaluation_runners_play_beside_remote_training_with_its_weights(name, ray_is_quiet):
+def test_evaluation_runners_play_beside_training_with_its_weights(name, ray_is_quiet):
     evaluation = {
         "evaluation_interval": 1,
         "evaluation_num_env_runners": 1,

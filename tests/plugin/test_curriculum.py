@@ -137,9 +137,8 @@ def test_a_restored_stage_is_that_of_the_checkpoint_alone(curricula, tmp_path):
     algo.stop()
 
 
-def test_all_env_runners_have_the_stage_and_so_have_those_that_are_made_anew(
-    curricula, ray_is_quiet
-):
+def test_mastered_stages_change_all_env_runners(curricula, ray_is_quiet):
+    """Those that are made anew have the stage, too."""
     config = maze(curricula.Corridors, "vector_entry_point", num_env_runners=2)
     algo = config.fault_tolerance(restart_failed_env_runners=True).build_algo()
     masters_all_stages(algo)
