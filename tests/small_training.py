@@ -1,4 +1,4 @@
-"""A training of the T-Maze that takes seconds, and the command in a process of its own."""
+"""A training of the T-Maze that takes seconds, its checkpoint, and the command in a process."""
 
 import os
 import subprocess
@@ -37,6 +37,26 @@ ROUNDED = SMALL.replace(
         memory_levels: 2
 """,
 )
+
+
+def untrained_checkpoint(file):
+    """A checkpoint, beside a file, of what the file trains; Ray is then as it was before."""
+    import quiet_ray
+    import ray
+
+    from rllib_elmur.files.schema import load
+
+    (experiment,) = load(file)
+    ours = not ray.is_initialized()
+    if ours:
+        quiet_ray.start(num_cpus=1)
+    algo = experiment.trials[0].config.build_algo()
+    path = file.parent / "checkpoint_000000"
+    algo.save_to_path(str(path))
+    algo.stop()
+    if ours:
+        ray.shutdown()
+    return path
 
 
 def start(*arguments, python=("-m", "rllib_elmur"), **options):

@@ -46,33 +46,46 @@ def record(returns, task="memory_len5", policy="elmur", seed=1):
     return {"run": json.loads(json.dumps(described)), "rows": rows}
 
 
-def test_trainings_are_run_once_and_read_again(tmp_path):
+@pytest.fixture
+def main(monkeypatch, capsys):
+    """Runs the suite's command in this process: what ended it, and what it printed."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["suite.py", *map(str, words)])
+        end = None
+        try:
+            suite.main()
+        except SystemExit as error:
+            end = error.code
+        return end, capsys.readouterr().out
+
+    return run
+
+
+def test_a_training_that_fails_is_named_and_others_are_run_once_and_read_again(tmp_path, main):
     asked = ["--tasks", "memory_size3", "--policies", "elmur", "lstm", "--folder", tmp_path, *SHORT]
-    first = called(*asked)
-    assert first.returncode == 0, first.stdout + first.stderr
+    first = called(*asked, "--elmur", '{"segment_length": 0}')
+    assert first.returncode == 1 and "failed: memory_size3 elmur seed 1" in first.stderr
+    assert "segment_length=0: must be" in first.stderr
     assert "2 trainings to run, 0 are there" in first.stdout
     assert re.search(r"memory_size3 lstm seed 1: 4\d\d of 400 env steps", first.stdout)
+    assert [file.name for file in tmp_path.glob("*/*.json")] == ["lstm-1.json"]
+    second = called(*asked)
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert "1 trainings to run, 1 are there" in second.stdout
     for policy in ("elmur", "lstm"):
         content = json.loads((tmp_path / "memory_size3" / f"{policy}-1.json").read_text())
         middle, end = (row["env steps"] for row in content["rows"])  # 16 environments at a time
         assert 200 <= middle < 216 and 400 <= end < 432
         assert all(-1 <= row["return"] <= 1 for row in content["rows"])
         assert content["run"]["settings"]["train_batch_size_per_learner"] == 200
-    again = called(*asked)
-    assert "0 trainings to run, 2 are there" in again.stdout
-    other = called(*asked, "--elmur", '{"segment_length": 3}')
-    assert other.returncode == 1 and "trained with another model" in other.stderr
-    shown = called("--table", "--folder", tmp_path, "--picture", tmp_path / "suite.png")
-    assert shown.returncode == 0 and "memory_size" in shown.stdout, shown.stderr
+    end, printed = main(*asked)
+    assert end is None and "0 trainings to run, 2 are there" in printed
+    end, _ = main(*asked, "--elmur", '{"segment_length": 3}')
+    assert "trained with another model" in end
+    end, printed = main("--table", "--folder", tmp_path, "--picture", tmp_path / "suite.png")
+    assert end is None and "memory_size" in printed
     assert (tmp_path / "suite.png").read_bytes()[1:4] == b"PNG"
-
-
-def test_a_training_that_fails_is_named_and_the_others_are_run(tmp_path):
-    wrong = ["--tasks", "memory_size3", "--elmur", '{"segment_length": 0}', "--folder", tmp_path]
-    done = called(*wrong, "--policies", "elmur", "lstm", *SHORT)
-    assert done.returncode == 1 and "failed: memory_size3 elmur seed 1" in done.stderr
-    assert "segment_length=0: must be" in done.stderr
-    assert [file.name for file in tmp_path.glob("*/*.json")] == ["lstm-1.json"]
 
 
 def test_seeds_come_one_after_the_other_so_that_policies_can_be_compared_early():

@@ -37,8 +37,10 @@ def execute(page, names):
 
 
 def run(words, folder):
+    """Runs a command in a process of its own: its exit code and everything it printed."""
     program = [sys.executable, "-m", "rllib_elmur", *words[1:]]
-    return subprocess.run(program, cwd=folder, capture_output=True, text=True, env=os.environ)
+    done = subprocess.run(program, cwd=folder, capture_output=True, text=True, env=os.environ)
+    return done.returncode, done.stdout + done.stderr
 
 
 def in_diff(sign):
@@ -90,17 +92,27 @@ def test_a_pages_yaml_blocks_are_experiments_that_could_start(page, tmp_path):
                 report_certified(experiment.trials[0].config)
 
 
-def test_the_readmes_commands_and_those_of_the_command_line_run_from_a_fresh_folder(tmp_path):
-    shutil.copytree(ROOT / "tuned_examples", tmp_path / "tuned_examples")
-    placeholders = [words for words in rllib_commands(CLI) if "CHECKPOINT" not in words]
-    for words in [*rllib_commands(README), *placeholders]:
+def ends_well(words, code, printed):
+    # What was trained for an instant is refuted.
+    expected = [0, 1] if words[1] == "certify" else [0]
+    assert code in expected, f"{shlex.join(words)}\n{printed}"
+    assert "Error" not in printed
+
+
+def test_the_readmes_commands_run_from_a_fresh_folder(tmp_path):
+    for words in rllib_commands(README):
         if words[1:3] == ["example", "run"]:
             words += SHORT
         words = [word.replace("[100, 1000, 10000]", "[5, 10]") for word in words]
-        done = run(words, tmp_path)
-        # What was trained for an instant is refuted.
-        expected = [0, 1] if words[1] == "certify" else [0]
-        assert done.returncode in expected, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
+        ends_well(words, *run(words, tmp_path))
+
+
+def test_the_commands_of_the_command_line_run(tmp_path, monkeypatch, rllib, ray_is_quiet):
+    shutil.copytree(ROOT / "tuned_examples", tmp_path / "tuned_examples")
+    monkeypatch.chdir(tmp_path)
+    for words in rllib_commands(CLI):
+        if "CHECKPOINT" not in words:
+            ends_well(words, *rllib(*words[1:]))
     for picture in ("success.png", "report.png"):
         assert (tmp_path / picture).stat().st_size > 0
 
@@ -108,10 +120,10 @@ def test_the_readmes_commands_and_those_of_the_command_line_run_from_a_fresh_fol
 @pytest.mark.learning
 def test_first_command_ends_with_a_memory_that_holds_ten_thousand_steps(tmp_path):
     train, evaluate, certify = rllib_commands(README)
-    assert run(train, tmp_path).returncode == 0
-    done = run([*evaluate, "--out", str(tmp_path / "table.csv")], tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "Proven for every length" in run(certify, tmp_path).stdout
+    for words in (train, [*evaluate, "--out", str(tmp_path / "table.csv")]):
+        code, printed = run(words, tmp_path)
+        assert code == 0, printed
+    assert "Proven for every length" in run(certify, tmp_path)[1]
     header, *rows = (tmp_path / "table.csv").read_text().splitlines()
     success = header.split(",").index("success")
     assert [float(row.split(",")[success]) for row in rows] == [1.0, 1.0, 1.0]

@@ -203,8 +203,9 @@ def test_the_asynchronous_algorithms_train_several_agents(kind: type, ray_is_qui
     config = kind().environment(Timetable, env_config={"table": "pauses"})
     config.env_runners(num_env_runners=0).learners(num_learners=0)
     config.training(train_batch_size_per_learner=64).debugging(log_level="ERROR")
+    config.reporting(min_time_s_per_iteration=0)
     algo = rllib_elmur.use_elmur(several(config, "one each"), **SMALL).build_algo()
-    for _ in range(20):
+    for _ in range(100):
         learned = algo.train()["learners"]
         if {"p", "q"} <= set(learned):
             break

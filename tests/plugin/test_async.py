@@ -63,7 +63,7 @@ def build(
         .training(**{"train_batch_size_per_learner": 40, "lr": 1e-3, **training})
         .evaluation(**(evaluation or {}))
         .reporting(min_time_s_per_iteration=0, min_sample_timesteps_per_iteration=40)
-        .debugging(seed=0, log_level="ERROR")
+        .debugging(log_level="ERROR")
     )
     rllib_elmur.use_elmur(config, **SMALL)
     if learner is not None:
@@ -104,21 +104,24 @@ def test_a_fragment_is_worth_what_comes_after_it(name, n_steps, ray_is_quiet):
         algo.stop()
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-@pytest.mark.parametrize("n_runners", [0, 1])
-def test_every_parameter_trains(name, n_runners, ray_is_quiet):
-    algo = build(name, MAZE, {}, n_runners)
-    before = weights(learner_module(algo))
-    steps = 0
+def every_parameter_trains(algo):
+    """Trains on some steps; returns the results."""
+    before, results, steps = weights(learner_module(algo)), [], 0
     for _ in range(60):
-        result = algo.train()
-        steps = (
-            result["learners"].get("__all_modules__", {}).get("num_env_steps_trained_lifetime", 0)
-        )
+        results.append(algo.train())
+        learned = results[-1]["learners"].get("__all_modules__", {})
+        steps = learned.get("num_env_steps_trained_lifetime", 0)
         if steps >= 200:
             break
     assert steps >= 200
     assert not [n for n in unmoved(before, weights(learner_module(algo))) if "target" not in n]
+    return results
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_parameter_trains(name, ray_is_quiet):
+    algo = build(name, MAZE, {})
+    every_parameter_trains(algo)
     algo.stop()
 
 
@@ -133,8 +136,8 @@ def test_evaluation_runners_play_beside_training_with_its_weights(name, ray_is_q
     }
     algo = build(name, MAZE, {"corridor_length": [1, 3]}, 1, evaluation=evaluation)
     before, lengths = weights(learner_module(algo)), []
-    for _ in range(8):
-        played = algo.train()["evaluation"].get("env_runners", {})  # nothing yet: no such key
+    for result in every_parameter_trains(algo) + [algo.train() for _ in range(3)]:
+        played = result["evaluation"].get("env_runners", {})  # nothing yet: no such key
         lengths += [played["episode_len_mean"]] if played.get("num_episodes") else []
     assert lengths and set(lengths) == {13.0}  # the time limit, and the way to the end and a turn
     (playing,) = algo.eval_env_runner_group.foreach_env_runner(
@@ -147,18 +150,19 @@ def test_evaluation_runners_play_beside_training_with_its_weights(name, ray_is_q
 
 
 @pytest.mark.parametrize(
-    ("learners", "training"),
+    ("n_runners", "learners", "training"),
     [
-        ({"num_learners": 0}, {"use_circular_buffer": False}),
-        ({"num_learners": 1, "num_aggregator_actors_per_learner": 1}, {}),
-        ({"num_learners": 2, "num_aggregator_actors_per_learner": 1}, {}),
+        (2, {"num_learners": 0}, {"use_circular_buffer": False}),
+        (1, {"num_learners": 1, "num_aggregator_actors_per_learner": 1}, {}),
+        (1, {"num_learners": 2, "num_aggregator_actors_per_learner": 1}, {}),
     ],
     ids=["local", "aggregator", "two learners"],
 )
-def test_what_runners_did_is_what_learners_compute(learners, training, ray_is_quiet):
+def test_what_runners_did_is_what_learners_compute(n_runners, learners, training, ray_is_quiet):
     # Without a learning rate all policies are the same one, on whatever way a batch comes.
+    training = {**training, "lr": 0.0}
     algo = build(
-        "APPO", MAZE, {"corridor_length": [1, 9]}, 2, learners=learners, **training, lr=0.0
+        "APPO", MAZE, {"corridor_length": [1, 9]}, n_runners, learners=learners, **training
     )
     state = algo.learner_group.get_weights()[DEFAULT_MODULE_ID]
     generator = np.random.default_rng(0)

@@ -195,25 +195,3 @@ def test_popgym_works_in_a_file(tmp_path):
     file.write_text(text.replace("{length: 4}", "{}"))
     (experiment,) = load(file)
     assert experiment.trials[0].config.env == "popgym:popgym-RepeatFirstEasy-v0"
-
-
-def test_a_python_file_brings_an_environment_of_its_own_to_remote_env_runners(tmp_path, rllib):
-    file = tmp_path / "walk.py"
-    file.write_text(
-        WALK
-        + """
-from ray.rllib.algorithms.ppo import PPOConfig
-from ray.tune.registry import register_env
-import rllib_elmur
-
-register_env("my-walk", lambda options: Walk(**options))
-config = PPOConfig().environment("my-walk", env_config={"length": 4})
-config.env_runners(num_env_runners=1).training(
-    train_batch_size_per_learner=100, minibatch_size=100, num_epochs=1
-)
-rllib_elmur.use_elmur(config, d_model=16, d_ff=16)
-stop = {"training_iteration": 1}
-"""
-    )
-    code, printed = rllib("train", "file", file, "--storage-path", tmp_path / "results")
-    assert code == 0, printed

@@ -15,7 +15,7 @@ from ray.rllib.core.columns import Columns
 import rllib_elmur
 
 MAZE = {"corridor_length": [3, 9], "slack": 2.0}
-KILLS = 2
+KILLS = {"PPO": 1, "IMPALA": 2}  # the second one is of a runner that was made anew
 
 
 def build(name):
@@ -27,7 +27,7 @@ def build(name):
     if name == "PPO":
         config.training(minibatch_size=30, num_epochs=1)
     config.reporting(min_time_s_per_iteration=0, min_sample_timesteps_per_iteration=60)
-    config.debugging(seed=0, log_level="ERROR")
+    config.debugging(log_level="ERROR")
     return rllib_elmur.use_elmur(config, **SMALL).build_algo()
 
 
@@ -44,7 +44,7 @@ def steps(algo):
 @pytest.mark.parametrize("name", ["PPO", "IMPALA"])
 def test_training_survives_the_death_of_its_env_runner(name, ray_is_quiet):
     algo = build(name)
-    for _ in range(KILLS):
+    for _ in range(KILLS[name]):
         (pid,) = pids(algo)
         os.kill(pid, signal.SIGKILL)
         begin, deadline = steps(algo), time.monotonic() + 120

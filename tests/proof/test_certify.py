@@ -1,6 +1,7 @@
 """`rllib certify`, the public function, and a training that ends with a proof."""
 
 import json
+from itertools import islice
 
 import gymnasium
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import ray
 import torch
 from ray import cloudpickle
-from small_training import ROUNDED, SMALL
+from small_training import ROUNDED, SMALL, untrained_checkpoint
 from test_search import scripts
 
 import rllib_elmur
@@ -18,8 +19,6 @@ from rllib_elmur.files import schema
 from rllib_elmur.plugin.success import SuccessMetric
 from rllib_elmur.proof.callback import CertifyMemory, report_certified
 from rllib_elmur.proof.certify import _replay, certify_module
-from rllib_elmur.runs.options import TrainOptions
-from rllib_elmur.runs.train import train
 
 
 def test_a_refuted_policy_is_shown_at_its_mistake(rllib, checkpoint, tmp_path):
@@ -105,7 +104,7 @@ def test_a_share_of_correct_answers_is_told_as_it_is():
     with torch.no_grad():
         module.network.pi.bias[1] += 100.0  # always up
     found = set()
-    for path in scripts(task, 4):
+    for path in islice(scripts(task, 4), 0, None, 3):  # many differ in noise alone
         replay = _replay(module, env, task, np.asarray(path))
         assert type(replay.success) is float
         assert replay.success == replay.correct[2:, 1].mean()
@@ -148,9 +147,8 @@ def test_a_policy_that_reads_what_connectors_make_cannot_be_certified(tmp_path):
     file.write_text(
         ROUNDED.replace("memory_levels: 2", "memory_levels: 2\n        previous_action: true")
     )
-    (result,) = train(file, TrainOptions(storage_path=tmp_path, stop={"training_iteration": 1}))
     with pytest.raises(UserError, match=r"cannot be certified: .* connectors Previous"):
-        rllib_elmur.certify(result.checkpoints[0])
+        rllib_elmur.certify(untrained_checkpoint(file))
 
 
 def test_a_task_with_too_many_situations_to_list_is_said():

@@ -1,5 +1,6 @@
 """The search against brute force: every episode up to a length, run in the real environment."""
 
+from functools import cache
 from itertools import product
 
 import gymnasium
@@ -36,6 +37,7 @@ def actions_of(network, task, paths):
         return network.pi(features).argmax(-1).numpy()
 
 
+@cache
 def trained(seed, steps, longest, **options):
     """A tiny policy, taught by imitation on all corridors up to a length."""
     task = TMazePassiveEnv().finite_task()

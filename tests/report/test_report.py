@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
-from small_training import ROUNDED
+from small_training import ROUNDED, untrained_checkpoint
 
 import rllib_elmur
 from rllib_elmur.config import PAPER, ELMURConfig
@@ -19,8 +19,6 @@ from rllib_elmur.proof.search import check_all_episodes
 from rllib_elmur.report.automaton import arrows, draw_automaton
 from rllib_elmur.report.report import _certificate
 from rllib_elmur.report.retention import _ways
-from rllib_elmur.runs.options import TrainOptions
-from rllib_elmur.runs.train import train
 
 
 def test_a_report_is_a_picture_and_its_figures(rllib, checkpoint, tmp_path):
@@ -83,7 +81,7 @@ def test_a_task_of_ones_own_has_a_report_too(rllib, tmp_path):
         .replace("env_config: {corridor_length: 3, slack: 2.0}", "env_config: {}")
         .replace("      env_config: {slack: 1.0}\n", "      explore: false\n")
     )
-    train(file, TrainOptions(storage_path=tmp_path, stop={"training_iteration": 1}))
+    untrained_checkpoint(file)
     out = ("--segments", "5", "--out", tmp_path / "cue.png")
     code, output = rllib("report", tmp_path, *out)
     assert code == 1 and "Cue has no finite description" in output

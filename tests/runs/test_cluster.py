@@ -1,6 +1,8 @@
 """The same file on a cluster, whose nodes know nothing of the driver; a node may go."""
 
 import json
+import os
+import signal
 
 import pytest
 from ray.cluster_utils import Cluster
@@ -10,7 +12,7 @@ RUNNERS = """num_env_runners: 2
     num_cpus_per_env_runner: 0
     custom_resources_per_env_runner: {runner: 1}
     num_learners: 0
-    min_time_s_per_iteration: 2"""
+    min_time_s_per_iteration: 0.5"""
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +27,18 @@ def cluster():
     cluster.shutdown()
 
 
+def results(folder):
+    """What the training has written until now."""
+    lines = [line for file in folder.glob("maze*/*/result.json") for line in file.open()]
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def whole(result):
+    """Whether a lost env runner is there again."""
+    workers = result["fault_tolerance"]
+    return workers["num_healthy_workers"] == 2 and workers["num_remote_worker_restarts"] > 0
+
+
 @pytest.mark.parametrize("algorithm", ["PPO", "IMPALA"])
 def test_training_survives_the_loss_of_a_node(cluster, algorithm, tmp_path):
     file = tmp_path / "small.yaml"
@@ -35,7 +49,7 @@ def test_training_survives_the_loss_of_a_node(cluster, algorithm, tmp_path):
         )
     file.write_text(text)
     options = ("--storage-path", tmp_path, "--ray-address", cluster.address)
-    stop = ("--stop", '{"training_iteration": 15}')
+    stop = ("--stop", '{"training_iteration": 300}')
     process = start("train", "file", file, *options, *stop, cwd=tmp_path)
     lines = []
     assert process.stdout is not None
@@ -44,12 +58,13 @@ def test_training_survives_the_loss_of_a_node(cluster, algorithm, tmp_path):
         if line.split()[:1] == ["3"] and cluster.runners:
             cluster.remove_node(cluster.runners.pop(), allow_graceful=False)
             cluster.runners.append(cluster.add_node(num_cpus=0, resources={"runner": 1}))
-    assert process.wait() == 0, "".join(lines)
-    [results] = tmp_path.glob("maze*/*/result.json")
-    rows = [json.loads(line) for line in results.read_text().splitlines()]
-    assert len(rows) == 15
+        if sum(map(whole, results(tmp_path))) >= 4:  # and trains
+            os.killpg(process.pid, signal.SIGINT)
+            break
+    lines += process.stdout.readlines()
+    assert process.wait() == 130, "".join(lines)
+    rows = results(tmp_path)
     steps = [row["num_env_steps_sampled_lifetime"] for row in rows]
-    assert steps == sorted(steps) and steps[-1] > steps[3]
-    workers = [row["fault_tolerance"] for row in rows]
-    assert workers[-1]["num_healthy_workers"] == 2
-    assert workers[-1]["num_remote_worker_restarts"] > 0
+    again = next(i for i, row in enumerate(rows) if whole(row))
+    assert steps == sorted(steps) and steps[-1] > steps[again] > steps[2]
+    assert whole(rows[-1])

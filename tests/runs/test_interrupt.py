@@ -6,6 +6,8 @@ import shlex
 import signal
 
 import pytest
+import quiet_ray
+import ray
 from small_training import start
 
 from rllib_elmur.runs.options import TrainOptions
@@ -17,8 +19,16 @@ WITHOUT_SIGUSR1 = (
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    """Of the trainings in this process; those that are interrupted start their own."""
+    quiet_ray.start(num_cpus=1)
+    yield
+    ray.shutdown()
+
+
 @pytest.mark.parametrize("python", [("-m", "rllib_elmur"), ("-c", WITHOUT_SIGUSR1)])
-def test_training_goes_on_after_ctrl_c(python, small, tmp_path):
+def test_training_goes_on_after_ctrl_c(python, small, tmp_path, rllib):
     stop = ("--stop", '{"training_iteration": 1000}', "--ray-num-cpus", 1)
     process = start("train", "file", small, "--storage-path", tmp_path, *stop, python=python)
     lines = []
@@ -36,9 +46,8 @@ def test_training_goes_on_after_ctrl_c(python, small, tmp_path):
     words = shlex.split(go_on.removeprefix("Go on:"))
     assert words[0] == "rllib"
     words[words.index("--stop") + 1] = json.dumps({"training_iteration": iterations[-1] + 1})
-    process = start(*words[1:])
-    output, _ = process.communicate()
-    assert process.returncode == 0, output
+    code, output = rllib(*words[1:])
+    assert code == 0, output
     [results] = tmp_path.glob("*/*/result.json")
     done = [json.loads(line)["training_iteration"] for line in results.read_text().splitlines()]
     assert done == list(range(1, iterations[-1] + 2))

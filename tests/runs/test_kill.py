@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
+import quiet_ray
+import ray
 from small_training import start
 
 from rllib_elmur.plugin.checkpoints import find
@@ -17,8 +19,18 @@ STOP = ("--stop", '{"training_iteration": 1000}')
 OPTIONS = ("--ray-num-cpus", "1", "--experiment-name", "maze", "--checkpoint-freq", "1")
 
 
-def train(*arguments):
-    return start("train", "file", *arguments, *OPTIONS)
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    """Of the trainings in this process; the one that is killed starts its own."""
+    quiet_ray.start(num_cpus=1)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def train(rllib):
+    """Trains in this process: exit code and what was printed."""
+    return lambda *arguments: rllib("train", "file", *arguments, *OPTIONS)
 
 
 def iterations(trial: Path):
@@ -27,8 +39,8 @@ def iterations(trial: Path):
     return [(row["training_iteration"], row["num_env_steps_sampled_lifetime"]) for row in rows]
 
 
-def test_training_goes_on_after_its_driver_was_killed(small, tmp_path):
-    process = train(small, "--storage-path", tmp_path, *STOP)
+def test_training_goes_on_after_its_driver_was_killed(small, tmp_path, train):
+    process = start("train", "file", small, "--storage-path", tmp_path, *STOP, *OPTIONS)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         saved = list(tmp_path.glob("maze/*/checkpoint_000001"))
@@ -51,9 +63,8 @@ def test_training_goes_on_after_its_driver_was_killed(small, tmp_path):
 
     last = done[-1][0] + 3
     stop = ("--stop", json.dumps({"training_iteration": last}))
-    process = train(small, "--storage-path", tmp_path, *stop, "--resume")
-    output, _ = process.communicate()
-    assert process.returncode == 0, output
+    code, output = train(small, "--storage-path", tmp_path, *stop, "--resume")
+    assert code == 0, output
     resumed = iterations(trial)[len(done) :]
     assert [i for i, _ in resumed] == list(range(resumed[0][0], last + 1))
     # At least from the second one, and env steps are counted from there.
@@ -62,16 +73,14 @@ def test_training_goes_on_after_its_driver_was_killed(small, tmp_path):
     assert [steps for _, steps in resumed] == [before + 200 * (k + 1) for k in range(len(resumed))]
 
 
-def test_resuming_what_was_cut_short_names_the_checkpoint_to_begin_with(small, tmp_path):
-    process = train(small, "--storage-path", tmp_path, "--stop", '{"training_iteration": 2}')
-    output, _ = process.communicate()
-    assert process.returncode == 0, output
+def test_resuming_what_was_cut_short_names_the_checkpoint_to_begin_with(small, tmp_path, train):
+    code, output = train(small, "--storage-path", tmp_path, "--stop", '{"training_iteration": 2}')
+    assert code == 0, output
     [state] = tmp_path.glob("maze/experiment_state-*.json")
     state.write_text(state.read_text()[:1000])
-    process = train(small, "--storage-path", tmp_path, *STOP, "--resume")
-    output, _ = process.communicate()
+    code, output = train(small, "--storage-path", tmp_path, *STOP, "--resume")
     [newest] = tmp_path.glob("maze/*/checkpoint_000001")
-    assert process.returncode == 1 and f"--restore {newest}" in output, output
+    assert code == 1 and f"--restore {newest}" in output, output
 
 
 @pytest.fixture
@@ -86,16 +95,14 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk_leaves_the_earlier_checkpoint(small, small_disk):
-    process = train(small, "--storage-path", small_disk, *STOP)
-    output, _ = process.communicate()
-    assert process.returncode == 1, output
+def test_a_full_disk_leaves_the_earlier_checkpoint(small, small_disk, train):
+    code, output = train(small, "--storage-path", small_disk, *STOP)
+    assert code == 1, output
     newest = find(small_disk)
     assert f"--restore {newest}" in output or "No space left" in output, output
     assert len(list(newest.parent.glob("checkpoint_*"))) > 1  # it is not the one that failed
-    process = train(
+    code, output = train(
         *(small, "--restore", newest, "--storage-path", small.parent / "other"),
         *("--stop", '{"training_iteration": 1}'),
     )
-    output, _ = process.communicate()
-    assert process.returncode == 0, output
+    assert code == 0, output

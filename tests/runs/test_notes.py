@@ -67,25 +67,27 @@ def test_a_dense_state_of_a_python_file_is_told_once_with_its_reason_and_what_me
     assert all(sentence in note for sentence in sentences)
 
 
-def test_short_training_sequences_are_told_once_and_nothing_of_a_state_that_is_sparse(
+def test_short_sequences_and_no_kl_loss_are_told_once_and_nothing_of_a_state_that_is_sparse(
     rllib, tmp_path
 ):
     file = tmp_path / "small.yaml"
     text = SMALL.replace("max_seq_len: 10", "max_seq_len: 9\n        segment_length: 5")
-    file.write_text(text.replace("lr: 1e-4", "lr: {grid_search: [0, 1e-4]}"))
+    lr = "lr: {grid_search: [0, 1e-4]}\n    use_kl_loss: false"
+    file.write_text(text.replace("lr: 1e-4", lr))
     lines = printed(rllib, file)
     [note] = [line for line in lines if "less than two segments" in line]
     assert note.startswith("max_seq_len=9 ") and "at least 10" in note
+    [note] = [line for line in lines if "use_kl_loss=False" in line]
+    assert "0.997 to 0.59" in note and "use_kl_loss=True" in note
     assert not [line for line in lines if "bytes per env step" in line]
 
 
-def test_a_training_without_the_kl_loss_is_told_once_what_was_measured(rllib, tmp_path):
+def test_a_training_that_goes_without_nothing_is_told_nothing(rllib, tmp_path):
     file = tmp_path / "small.yaml"
-    file.write_text(SMALL.replace("lr: 1e-4", "lr: 1e-4\n    use_kl_loss: false"))
-    [note] = [line for line in printed(rllib, file) if "use_kl_loss=False" in line]
-    assert "0.997 to 0.59" in note and "use_kl_loss=True" in note
     file.write_text(SMALL)
-    assert not [line for line in printed(rllib, file) if "use_kl_loss" in line]
+    lines = printed(rllib, file)
+    for word in ("use_kl_loss", "less than two segments", "bytes per env step"):
+        assert not [line for line in lines if word in line]
 
 
 def test_what_this_package_logs_is_heard_where_ray_is_quiet(caplog):

@@ -1,5 +1,6 @@
-"""What a Python file registers is known to those who evaluate and certify its results."""
+"""What a Python file registers is known to remote env runners and to who evaluates its results."""
 
+import json
 import os
 import shlex
 import subprocess
@@ -36,10 +37,24 @@ REGISTRIES = {
 }
 
 
-def run(folder, *words):
+EVALUATED_AND_CERTIFIED = """
+import json
+import sys
+from rllib_elmur.cli.verbs import main
+
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["rllib", *words]
+    try:
+        main()
+    except SystemExit as end:
+        print("exit code", end.code or 0)
+"""
+
+
+def run(folder, *words, program=("-m", "rllib_elmur")):
     """Runs `rllib` in a process of its own, in a folder: exit code and everything it printed."""
     done = subprocess.run(
-        [sys.executable, "-m", "rllib_elmur", *map(str, words)],
+        [sys.executable, *program, *map(str, words)],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -56,7 +71,8 @@ def test_an_id_that_a_file_registers_is_evaluated_and_certified_from_any_folder(
     assert code == 0, printed
     [command] = [line for line in printed.splitlines() if line.startswith("Evaluate:")]
     _, *words = shlex.split(command.removeprefix("Evaluate:"))
-    code, printed = run("/", *words)
-    assert code == 0 and "32" in printed, printed
-    code, printed = run("/", "certify", tmp_path / "results")
+    both = json.dumps([words, ["certify", str(tmp_path / "results")]])
+    code, printed = run("/", both, program=("-c", EVALUATED_AND_CERTIFIED))
+    evaluated, certified, _ = printed.split("exit code")
+    assert code == 0 and certified.startswith(" 0") and "32" in evaluated, printed
     assert "Error" not in printed and ("Refuted" in printed or "Proven" in printed), printed
