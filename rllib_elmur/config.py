@@ -116,6 +116,11 @@ class ELMURConfig(Options):
     lru_blend: float = option(
         0.8, "Share lambda of new content when a filled slot is written; 1 replaces.", 0.0, 1.0
     )
+    distance_scale: float = option(
+        1.0,
+        "Factor on the logits of how long ago a slot was written; 10 learns exact lags sooner.",
+        low=0.0,
+    )
     memory_init_std: float = option(
         0.1, "Standard deviation sigma of the initial memory's draw.", low=0.0
     )
@@ -170,6 +175,7 @@ class ModelArguments(TypedDict, total=False):
     memory_slots: int | Search
     attention_window: int | Search | None
     lru_blend: float | Search
+    distance_scale: float | Search
     memory_init_std: float | Search
     learned_memory: bool | Search
     memory_levels: int | Search | None

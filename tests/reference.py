@@ -166,7 +166,7 @@ class PlainELMUR:
         """Attention to (vector, distance) pairs, where no distance stands for an empty slot."""
         d, size = self.options.d_model, self.options.d_model // self.options.n_heads
         reach = self.options.memory_slots * self.options.segment_length
-        table = self[f"{layer}.distance_bias.table"]
+        table = self.options.distance_scale * self[f"{layer}.distance_bias.table"]
         projected = self[f"{name}.query.weight"] @ query
         merged = np.zeros(d)
         for head in range(self.options.n_heads):

@@ -45,7 +45,7 @@ class ELMURLayer(nn.Module):
         self.rounding = build_rounding(config)
         self.between_segments = Detach() if config.detach_memory else nn.Identity()
         # Both tracks; M slots, written in turn every L steps, reach back M * L steps.
-        self.distance_bias = DistanceBias(heads, config.memory_slots * length)
+        self.distance_bias = DistanceBias(config)
         initial = config.memory_init_std * torch.randn(config.memory_slots, d)
         self.initial_memory = nn.Parameter(initial, requires_grad=config.learned_memory)
 
@@ -182,14 +182,13 @@ class DistanceBias(nn.Module):
     An empty slot has no distance; it gets the last row of the table.
 
     Args:
-        n_heads: Number of heads H.
-        reach: Distances are clamped to [-reach, reach].
+        config: The options. Of `distance_scale` times E, Adam learns large logits in fewer steps.
     """
 
-    def __init__(self, n_heads: int, reach: int):
+    def __init__(self, config: ELMURConfig):
         super().__init__()
-        self.reach = reach
-        self.table = nn.Parameter(torch.zeros(2 * reach + 2, n_heads))
+        self.reach, self.scale = config.memory_slots * config.segment_length, config.distance_scale
+        self.table = nn.Parameter(torch.zeros(2 * self.reach + 2, config.n_heads))
 
     def row(self, distance: Tensor, empty: Tensor) -> Tensor:
         """The table's rows of integer distances (...), and of empty slots."""
@@ -198,7 +197,7 @@ class DistanceBias(nn.Module):
 
     def forward(self, distance: Tensor, empty: Tensor) -> Tensor:
         """Looks up (...) integer distances, and whether the slot is empty: (..., H)."""
-        return nn.functional.embedding(self.row(distance, empty), self.table)
+        return self.scale * nn.functional.embedding(self.row(distance, empty), self.table)
 
 
 def feed_forward(d_model: int, d_ff: int) -> nn.Sequential:

@@ -19,7 +19,7 @@ from rllib_elmur.proof.certificate import ClosedSet
 
 _OPTIONS = (
     *("n_layers", "n_heads", "segment_length"),
-    *("memory_slots", "memory_levels", "lru_blend", "write_before_read"),
+    *("memory_slots", "memory_levels", "lru_blend", "write_before_read", "distance_scale"),
 )
 
 

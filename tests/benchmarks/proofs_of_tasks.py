@@ -69,6 +69,7 @@ def _rune(composition: str) -> Task:
 DESCRIPTIONS = "rllib_elmur.envs.public_tasks"
 TASKS = {
     "RepeatFirstEasy": Task("popgym-repeat-first-ppo", played="popgym:popgym-RepeatFirstHard-v0"),
+    "RepeatPreviousEasy": Task("popgym-repeat-previous-proven-ppo"),
     "memory_len30": Task(
         "popgym-repeat-first-ppo",
         env="suite_envs:MemoryChain-v0",

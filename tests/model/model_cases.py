@@ -23,6 +23,7 @@ sizes = st.fixed_dictionaries(
         "norm_first": st.booleans(),
         "write_before_read": st.booleans(),
         "lru_blend": st.sampled_from([0.0, 0.3, 0.8, 1.0]),
+        "distance_scale": st.sampled_from([1.0, 8.0]),
         "attention_window": st.none() | st.integers(1, 16),
     }
 )
