@@ -3,12 +3,12 @@
 import os
 from pathlib import Path
 
-from make_tables import PARTS, RESULTS, rows, thousands
+from make_tables import PARTS, PROOFS, RESULTS, rows, thousands
 
 
 def _proven(task: str) -> str:
     """How many trainings of a task ended with a proof, and within how many env steps."""
-    found = [row for row in rows("proofs-of-tasks") if row["task"] == task]
+    found = [row for name in PROOFS for row in rows(name) if row["task"] == task]
     steps = [row["env steps"] for row in found if row["verdict"] == "proven"]
     return f"{len(steps)} of {len(found)} within {thousands(max(steps))}"
 
@@ -27,8 +27,10 @@ def _in_short(folder: Path) -> str:
         f"**Proven**: trained on corridors of 3 to 30 steps, {len(first) - first.count(None)} of "
         f"{len(first)} policies are proven right in corridors of every length, within "
         f"{thousands(max(first))} env steps; played, too, up to {longest:,} steps. POPGym's "
-        f"RepeatFirst is proven for any number of decks, {_proven('RepeatFirstEasy')}; the endless "
-        f"T-Maze for any number of junctions, {_proven('TMazeEndless')}. Proofs: "
+        f"RepeatFirst is proven for any number of decks, {_proven('RepeatFirstEasy')}, its "
+        f"RepeatPreviousEasy {_proven('RepeatPreviousEasy')}; the endless T-Maze for any number of "
+        f"junctions, {_proven('TMazeEndless')}; a T-Maze for all noise of [-0.1, 0.1], "
+        f"{_proven('TMazePassive, noise')}. Proofs: "
         f"[mazes]({link}/results/README.md#the-t-maze), "
         f"[tasks]({link}/results/README.md#proofs-of-tasks)",
         f"**Sooner**: the T-Maze is solved after {_between(proofs['steps to 0.99'])} env steps, "

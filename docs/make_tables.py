@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -215,13 +216,16 @@ def _asynchronous() -> Iterable[Iterable[str]]:
         yield row["algorithm"], each(row["steps to the proof"], thousands), each(row["minutes"])
 
 
+PROOFS = "proofs-of-tasks", "proofs-of-previous", "proofs-under-noise"
+
+
 @table(
     "proofs-of-tasks",
     "task | seed | env steps | verdict | memories | act alike / needed | played at length",
-    "proofs-of-tasks",
+    *PROOFS,
 )
 def _proofs_of_tasks() -> Iterable[Iterable[str]]:
-    for row in rows("proofs-of-tasks"):
+    for row in chain.from_iterable(map(rows, PROOFS)):
         alike = (
             "" if row["that act alike"] is None else f"{row['that act alike']} / {row['needed']}"
         )

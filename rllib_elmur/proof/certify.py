@@ -109,7 +109,7 @@ def certify_module(
     with one_thread():
         certificate = check_all_episodes(network, finite, max_states, on_progress)
         if certificate.closed is not None:
-            certificate.proof = Proof(network, certificate.task, certificate.closed)
+            certificate.proof = Proof(network, certificate)
     if certificate.counterexample is None:
         return certificate, None
     return certificate, _replay(module, env, certificate.task, certificate.counterexample)

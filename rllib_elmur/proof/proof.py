@@ -10,12 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rllib_elmur.envs.finite import FiniteTask
 from rllib_elmur.errors import UserError
 from rllib_elmur.model.encoder import CategoryEncoder, VectorEncoder
 from rllib_elmur.model.network import PolicyNetwork
 from rllib_elmur.proof.automaton import PolicyAutomaton, chunks, ends_of, inputs_of, trees_of
-from rllib_elmur.proof.certificate import ClosedSet
+from rllib_elmur.proof.certificate import Certificate
 
 _OPTIONS = (
     *("n_layers", "n_heads", "segment_length"),
@@ -33,13 +32,18 @@ class Proof:
         answers: For each state, the greedy action at each node of its tree.
         transitions: Rows (state, leaf, next state), (T, 3) int64, sorted; several of a leaf where a
             value is near a boundary of the rounding.
+
+    Args:
+        network: The policy.
+        certificate: Its certificate, whose verdict is "proven".
     """
 
-    def __init__(self, network: PolicyNetwork, task: FiniteTask, states: ClosedSet):
+    def __init__(self, network: PolicyNetwork, certificate: Certificate):
+        assert certificate.closed is not None, "only what is proven has a proof"
         self._network = copy.deepcopy(network).cpu()
-        self.task, self.states = task, states
-        self.trees = trees_of(task, network.elmur.config.segment_length)
-        self.answers: list[NDArray[np.int8]] = [np.empty(0, np.int8)] * len(states.situation)
+        self.task, self.states = certificate.task, certificate.closed
+        self.trees = trees_of(self.task, network.elmur.config.segment_length)
+        self.answers: list[NDArray[np.int8]] = [np.empty(0, np.int8)] * len(self.states.situation)
         self.transitions = self._follow()
 
     def _follow(self) -> NDArray[np.int64]:

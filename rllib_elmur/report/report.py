@@ -90,7 +90,7 @@ def _certificate(module: Any, task: FiniteTask) -> Certificate | None:
         return None
     certificate = check_all_episodes(network, task, MAX_STATES)
     if certificate.closed is not None:
-        certificate.proof = Proof(network, task, certificate.closed)
+        certificate.proof = Proof(network, certificate)
     return certificate
 
 

@@ -76,7 +76,7 @@ def test_what_is_refuted_is_an_episode_with_a_wrong_answer(network):
 
 def test_a_proof_under_noise_is_no_file(network, tmp_path):
     certificate = check_all_episodes(network, task_of(1e-4), MOST)
-    proof = Proof(network, certificate.task, certificate.closed)
+    proof = Proof(network, certificate)
     assert (proof.answers[0] == certificate.task.correct.argmax(-1)[proof.trees[0].symbol]).all()
     with pytest.raises(UserError, match="computes with points"):
         proof.save(tmp_path / "proof.npz")

@@ -31,7 +31,7 @@ MAZE = TMazePassiveEnv().finite_task()
 def proof_of(network, task):
     certificate = check_all_episodes(network, task, max_states=10_000)
     assert certificate.verdict == "proven"
-    return Proof(network, task, certificate.closed)
+    return Proof(network, certificate)
 
 
 def anything_goes(task):

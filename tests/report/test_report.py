@@ -117,8 +117,9 @@ def test_an_attention_that_no_search_covers_gets_no_certificate_in_a_report():
     assert _certificate(module, env.finite_task()) is None
 
 
-def test_the_automaton_of_a_report_says_what_leads_from_memory_to_memory():
-    env = TMazePassiveEnv()
+@pytest.mark.parametrize("noise", [None, 1e-3])
+def test_the_automaton_of_a_report_says_what_leads_from_memory_to_memory(noise):
+    env = TMazePassiveEnv(noise_bound=noise)
     task = env.finite_task()
     task = task._replace(correct=np.ones_like(task.correct))
     sizes = {"n_layers": 1, "d_model": 8, "d_ff": 8, "memory_slots": 1, "memory_levels": 2}
@@ -128,7 +129,7 @@ def test_the_automaton_of_a_report_says_what_leads_from_memory_to_memory():
         network = PolicyNetwork(env.observation_space, 4, config)
     with torch.no_grad():
         network.pi.bias[0] = 9.0  # all memories act alike, in either situation
-    proof = Proof(network, task, check_all_episodes(network, task, 10_000).closed)
+    proof = Proof(network, check_all_episodes(network, task, 10_000))
     memory = minimise(proof)
     assert [(a.source, a.target, a.seen) for a in arrows(proof, memory)] == [(0, 1, ""), (1, 1, "")]
     # As a policy would that tells the hints apart:
