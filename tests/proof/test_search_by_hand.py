@@ -77,6 +77,15 @@ def test_an_answer_that_is_hardly_ahead_is_wrong(lead, verdict):
     assert certificate.gap == pytest.approx(lead)
 
 
+def test_of_the_earliest_wrong_answers_the_clearest_is_shown():
+    network = policy(answer=(0.0, 1.0, 5.0))
+    little, much = (0, -1.0, [1], 0), (0, 1.0, [0], 0)  # wrong by 4, and by 5
+    for edges in ([little, much], [much, little]):
+        certificate = check_all_episodes(network, task_of(edges, actions=3), max_states=10)
+        assert certificate.verdict == "refuted"
+        assert [edges[edge] for edge in certificate.counterexample] == [much]
+
+
 def test_an_empty_slot_is_not_one_that_holds_zeros():
     network = policy(content=0.0, memory_levels=3)
     empty, zeros = what_is_read_of_one_slot(network)
