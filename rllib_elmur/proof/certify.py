@@ -16,6 +16,7 @@ from rllib_elmur.acting.checkpoint import plain_policy
 from rllib_elmur.envs.finite import FiniteTask
 from rllib_elmur.errors import UserError
 from rllib_elmur.model.action_mask import ActionMask
+from rllib_elmur.model.encoder import VectorEncoder
 from rllib_elmur.model.network import PolicyNetwork
 from rllib_elmur.plugin import checkpoints
 from rllib_elmur.plugin.environments import env_maker, evaluation_options, require_spaces
@@ -106,6 +107,7 @@ def certify_module(
     network = require_rounded(module)
     finite = finite_task_of(env, task)
     require_spaces(module, env.observation_space, env.action_space)
+    _require_bounds(network, finite)
     with one_thread():
         certificate = check_all_episodes(network, finite, max_states, on_progress)
         if certificate.closed is not None:
@@ -144,12 +146,19 @@ def require_rounded(module: Any) -> PolicyNetwork:
     return module.network
 
 
+def _require_bounds(network: PolicyNetwork, task: FiniteTask) -> None:
+    if task.spread is not None and not isinstance(network.encoder, VectorEncoder):
+        raise UserError(
+            "cannot be certified: its observations have a spread, and bounds are known for vectors "
+            f"only, not for what {type(network.encoder).__name__} reads."
+        )
+
+
 def check_config(config: AlgorithmConfig, task: Describe | None = None) -> None:
     """Raises a UserError if the policy that a config trains could not be certified."""
     env = env_maker(config.env)(evaluation_options(config.env_config, config.evaluation_config))
     spec = config.copy(copy_frozen=False).get_rl_module_spec(env=env, inference_only=True)
-    require_rounded(spec.build())
-    finite_task_of(env, task)
+    _require_bounds(require_rounded(spec.build()), finite_task_of(env, task))
     env.close()
 
 

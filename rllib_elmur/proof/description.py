@@ -46,8 +46,20 @@ def finite_task_of(env: gym.Env, describe: Describe | None = None) -> FiniteTask
             f"{name}: its description must be an `rllib_elmur.envs.FiniteTask`, not "
             f"{type(task).__name__}."
         )
+    _check_spread(task, name)
     _Comparison(task, env).run()
     return task
+
+
+def _check_spread(task: FiniteTask, name: str) -> None:
+    if task.spread is None:
+        return
+    spread, shape = np.asarray(task.spread), task.observation.shape[1:]
+    if spread.shape != shape or not (np.isfinite(spread) & (spread >= 0)).all():
+        raise UserError(
+            f"the finite description of {name} has spread={_text(spread)}: must be numbers >= 0 of "
+            f"an observation's shape {shape}."
+        )
 
 
 class _Comparison:

@@ -28,6 +28,11 @@ def add_save(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--save", metavar="NAME", help="write the rows to docs/results/NAME.json")
 
 
+def saved(name: str) -> list[dict[str, Any]]:
+    """The rows of `docs/results/NAME.json`."""
+    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))["rows"]
+
+
 def save(name: str | None, rows: list[dict[str, Any]]) -> None:
     """Writes `docs/results/NAME.json`.
 

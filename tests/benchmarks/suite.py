@@ -47,6 +47,9 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument(
         "--table", action="store_true", help="print the files' figures; no training"
     )
+    parser.add_argument(
+        "--saved", metavar="NAME", help="with --table: beside those of docs/results/NAME.json"
+    )
     parser.add_argument("--picture", type=Path, help="with --table: draw the curves here")
     add_save(parser)
     return parser

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from results import save
+from results import save, saved
 from rich.console import Console
 from rich.table import Table
 from suite_envs import MEMORY_REGRET
@@ -86,6 +86,15 @@ def _thinned(curve: np.ndarray) -> list[list[float]]:
     return [[int(part[-1, 0]), round(float(part[:, 1].mean()), 4)] for part in parts]
 
 
+def beside(rows: list[Row], former: list[Row], tasks: list[str]) -> list[Row]:
+    """Rows and former ones, of the same tasks and policies only the new ones, in `TASKS`' order."""
+    wanted, new = chosen(tasks), {(row["task"], row["policy"]) for row in rows}
+    kept = [row for row in former if not tasks or row["task"] in wanted]
+    kept = [row for row in kept if (row["task"], row["policy"]) not in new]
+    order = list(TASKS)
+    return sorted([*kept, *rows], key=lambda row: (order.index(row["task"]), row["policy"]))
+
+
 def families(rows: list[Row]) -> dict[str, list[Row]]:
     """The rows of the families that are one curve together, by family; in the order of numbers."""
     found: dict[str, list[Row]] = defaultdict(list)
@@ -146,6 +155,8 @@ def show(arguments: argparse.Namespace, console: Console) -> None:
         for key, records in runs.items()
     }
     rows = rows_of({key: records for key, records in measured.items() if records})
+    if arguments.saved:
+        rows = beside(rows, saved(arguments.saved), arguments.tasks or [])
     if not rows:
         raise SystemExit(f"{arguments.folder} holds no results of the suite.")
     console.print(table_of(rows))

@@ -138,6 +138,21 @@ def test_the_papers_form_has_no_window_whatever_the_defaults_are():
     assert options["d_model"] == 32 and options["max_seq_len"] == 64
 
 
+def test_new_rows_stand_beside_those_that_are_saved():
+    def row(task, policy, last):
+        return {"task": task, "policy": policy, "last tenth": [last]}
+
+    former = [
+        row("MultiCue8", "lstm", 0.1),
+        row("TMaze", "elmur", 0.2),
+        row("MultiCue2", "lstm", 0),
+    ]
+    new = [row("MultiCue2", "lstm", 0.9)]
+    names = [r["task"] for r in suite_table.beside(new, former, [])]
+    assert names == [name for name in suite_tasks.TASKS if name in names] and len(names) == 3
+    assert suite_table.beside(new, former, ["MultiCue*"]) == [new[0], former[0]]
+
+
 def test_the_last_tenth_stands_beside_the_best_one_and_a_fall_is_told():
     returns = [*np.linspace(-1, 1, 50), *np.linspace(1, 0.2, 50)]
     runs = {("RepeatFirstEasy", "elmur"): [record(returns, "RepeatFirstEasy")]}

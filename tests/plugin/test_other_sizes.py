@@ -24,6 +24,7 @@ OTHER = {
     "memory_slots": 3,
     "attention_window": 5,
     "lru_blend": 0.5,
+    "distance_scale": 8.0,
     "memory_init_std": 0.2,
     "learned_memory": False,
     "memory_levels": 3,

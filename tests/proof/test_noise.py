@@ -2,13 +2,17 @@
 
 import copy
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 from test_search import actions_of, trained
 
+from rllib_elmur.config import PAPER, ELMURConfig
 from rllib_elmur.envs import FiniteTask, TMazePassiveEnv
 from rllib_elmur.errors import UserError
+from rllib_elmur.model.network import PolicyNetwork
+from rllib_elmur.proof.certify import _require_bounds
 from rllib_elmur.proof.description import finite_task_of
 from rllib_elmur.proof.proof import Proof
 from rllib_elmur.proof.search import check_all_episodes
@@ -93,12 +97,26 @@ def test_a_description_whose_spread_is_too_small_is_not_true():
         finite_task_of(Tighter(corridor_length=[1, 4], noise_bound=0.1))
 
 
+@pytest.mark.parametrize("spread", [0.1, [0.1] * 3, [0, 0, 0, -0.1], [0, 0, 0, np.nan]])
+def test_a_spread_that_is_none_is_refused(spread):
+    class Wrong(TMazePassiveEnv):
+        def finite_task(self) -> FiniteTask:
+            return super().finite_task()._replace(spread=np.array(spread))
+
+    with pytest.raises(UserError, match=r"Wrong has spread=.*: must be numbers >= 0 of .* \(4,\)"):
+        finite_task_of(Wrong())
+
+
+def test_bounds_are_known_of_vectors_only():
+    space = gymnasium.spaces.Discrete(3)
+    network = PolicyNetwork(space, 4, ELMURConfig(**PAPER, memory_levels=2))
+    with pytest.raises(UserError, match="for vectors only, not for what CategoryEncoder reads"):
+        _require_bounds(network, task_of(0.1))
+    _require_bounds(network, task_of(None))
+
+
 @pytest.mark.parametrize("kind", ["TMazePassive", "TMazeRune", "TMazeEndless", "TMazeMultiCue"])
 def test_noise_is_a_real_number_within_its_bound(kind):
-    import gymnasium
-
-    import rllib_elmur  # noqa: F401
-
     options = {"corridor_length": 5} if kind != "TMazeMultiCue" else {}
     env = gymnasium.make(f"rllib_elmur/{kind}-v0", noise_bound=0.25, **options)
     observation, _ = env.reset(seed=3)
