@@ -39,7 +39,8 @@ def whole(result):
     return workers["num_healthy_workers"] == 2 and workers["num_remote_worker_restarts"] > 0
 
 
-@pytest.mark.parametrize("algorithm", ["PPO", "IMPALA"])
+# `tests/plugin/test_faults.py` has the death of an env runner for both.
+@pytest.mark.parametrize("algorithm", ["PPO", pytest.param("IMPALA", marks=pytest.mark.learning)])
 def test_training_survives_the_loss_of_a_node(cluster, algorithm, tmp_path):
     file = tmp_path / "small.yaml"
     text = SMALL.replace("num_env_runners: 0", RUNNERS)
