@@ -110,7 +110,7 @@ def _print(
             )
         case "refuted":
             console.print("[bold]Refuted[/]: there is an episode with a wrong answer.")
-        case _ if c.pieces is not None:
+        case _ if c.pieces is not None and c.states <= most:
             console.print(
                 "[bold]Undecided[/]: no answer is known to be wrong, but bounds of what the "
                 f"policy does are too wide, even with noise in {c.pieces:,} pieces.",

@@ -178,7 +178,9 @@ class PolicyAutomaton:
         """An update rounded, if it were a little smaller and if it were a little larger."""
         rounding = self.elmur.layers[0].rounding
         low, high = ends_of(update)
-        low, high = rounding(low - _BOUNDARY), rounding(high + _BOUNDARY)
+        # What is no number may be any.
+        low = rounding((low - _BOUNDARY).nan_to_num(nan=-torch.inf, neginf=-torch.inf))
+        high = rounding((high + _BOUNDARY).nan_to_num(nan=torch.inf, posinf=torch.inf))
         return low.to(torch.int8).numpy(), high.to(torch.int8).numpy()
 
     def both_ways(

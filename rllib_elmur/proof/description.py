@@ -162,10 +162,10 @@ class _Comparison:
         spread = self._task.spread
         if spread is None:
             return True
-        far = np.abs(np.asarray(observation) - self._task.observation[edge]) > spread * (
-            1 + 1e-6
-        )  # in float32
-        return bool((far <= spread * (1 + 1e-6)).all())  # float32 rounds what is seen
+        center = self._task.observation[edge]
+        far = np.abs(np.asarray(observation) - center)
+        # What is seen was rounded to float32.
+        return bool((far <= spread + 1e-6 * (spread + np.abs(center))).all())
 
     def _error(self, difference: str) -> UserError:
         name = type(self._env.unwrapped).__name__

@@ -27,7 +27,7 @@ def bounds(*functions: Callable[..., Any]) -> Callable[[Callable[..., Any]], Cal
 
 
 class Interval:
-    """Values center + sum of slope k times noise k + rest, |noise| <= 1 and |rest| <= radius.
+    """Affine forms: center + sum of slope k times noise k + rest, |noise| <= 1, |rest| <= radius.
 
     Args:
         center: What a tensor would hold.
@@ -139,7 +139,8 @@ class Interval:
         far = self.deviation.masked_fill(self.center == -torch.inf, 0.0)
         farthest = far.amax(dim, keepdim=True)
         # Of p_i it is p_i ((x_i - mean of x)^2 - variance of x); what p_i is at most there.
-        most = weights / (weights + (1 - weights) * (-2 * farthest).exp())
+        odds = self.center.log_softmax(dim) - torch.log1p(-weights)
+        most = (odds + 2 * farthest).sigmoid()
         second = most * (far + farthest).square() / 2
         radius = weights * (self.radius + (weights * self.radius).sum(dim, keepdim=True))
         slopes = [derivative(slope) for slope in self.slopes]
@@ -225,8 +226,8 @@ def _layer_norm(
 
 @bounds(torch.lerp)
 def _lerp(x: Tensor, y: Interval, share: Tensor) -> Interval:
-    y = y.map(lambda part: part * share, None)
-    return Interval(torch.lerp(x, y.center / share, share), y.slopes, y.radius)
+    part = y.map(lambda values: values * share, None)
+    return Interval(torch.lerp(x, y.center, share), part.slopes, part.radius)
 
 
 @bounds(torch.stack)

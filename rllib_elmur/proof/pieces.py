@@ -19,12 +19,14 @@ def in_pieces(task: FiniteTask, pieces: int) -> FiniteTask:
     shift[:, noisy] = list(product(middle, repeat=len(noisy)))
     shift = shift.reshape(-1, *spread.shape) * spread
     n_edges = len(task.source)
-    observation = task.observation[:, None] + shift  # (E, pieces, *space)
+    observation = (task.observation[:, None] + shift).astype(task.observation.dtype)
     each = np.repeat(np.arange(n_edges), len(shift))
+    # Middles are rounded to what observations are; between pieces nothing is to be left out.
+    rounded = np.finfo(np.float32).eps * np.abs(observation).max()
     return task._replace(
         source=task.source[each],
         observation=observation.reshape(-1, *spread.shape),
         correct=task.correct[each],
         target=task.target[each],
-        spread=spread / pieces,
+        spread=np.where(spread > 0, spread / pieces + rounded, 0.0),
     )

@@ -35,7 +35,7 @@ SMALLEST_GAP = 1e-4
 """An action counts as correct only if its logit exceeds those of all wrong ones by this much."""
 
 _MOST_CONTENTS = 2**12  # that one write may lead to, its values being near boundaries
-_MOST_OF_PIECES = 2**4  # the same under noise, where smaller pieces lead to fewer
+_MOST_CONTENTS_UNDER_NOISE = 2**4  # the same under noise, where smaller pieces lead to fewer
 _MOST_NODES = 100_000  # of all trees together, into which noise is cut
 
 
@@ -59,6 +59,8 @@ def check_all_episodes(
     begin = time.perf_counter()
     # On the processor, wherever it was trained: bytes go to and fro.
     network, pieces = copy.deepcopy(network).cpu(), 1
+    if task.spread is not None and not np.any(task.spread):
+        task = task._replace(spread=None)
     while True:
         search = _Search(network, in_pieces(task, pieces), max_states)
         for certificate in search.run():
@@ -68,7 +70,8 @@ def check_all_episodes(
         if task.spread is None:
             return search.certificate
         search.certificate.pieces, pieces = pieces, 2 * pieces
-        finer = search.n_nodes * 2**network.elmur.config.segment_length
+        n_noises = network.elmur.config.segment_length * np.count_nonzero(task.spread)
+        finer = search.n_nodes * 2**n_noises
         if search.certificate.verdict != "undecided" or finer > _MOST_NODES:
             return search.certificate
 
@@ -92,7 +95,7 @@ class _Search:
         self._automaton = PolicyAutomaton(network, inputs_of(task))
         self._trees = trees_of(task, c.segment_length)
         self.n_nodes = sum(len(tree.symbol) for tree in self._trees)
-        self._most_contents = _MOST_CONTENTS if task.spread is None else _MOST_OF_PIECES
+        self._most_contents = _MOST_CONTENTS if task.spread is None else _MOST_CONTENTS_UNDER_NOISE
         self._found: list[_Found] = []
         self._known: set[tuple[int, int, bytes]] = set()
         self._correct = torch.from_numpy(task.correct)
@@ -204,19 +207,21 @@ class _Search:
         with torch.no_grad():
             features, _ = self._network(observations[None], self._network.elmur.initial_state())
             actions = self._network.pi(features)[0].argmax(-1).numpy()
-        return not self._task.correct[edges, actions].all()
+        right = self._task.correct[edges, actions]
+        return bool(right[:-1].all() and not right[-1])
 
 
 def _lead(logits: Tensor, correct: Tensor) -> Tensor:
     """Logit of the best correct action minus that of the best wrong one, (S, N)."""
     best = logits.masked_fill(~correct, -torch.inf).amax(-1)
-    return best - logits.masked_fill(correct, -torch.inf).amax(-1)
+    lead = best - logits.masked_fill(correct, -torch.inf).amax(-1)
+    return lead.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)  # never right
 
 
 def _chance(logits: Tensor, correct: Tensor) -> float:
     """The largest probability of a wrong action; a logit may be off by `SMALLEST_GAP`."""
     wrong = logits.double().softmax(-1).masked_fill(correct, 0.0).sum(-1).max()
-    return min(float(wrong) * math.exp(2 * SMALLEST_GAP), 1.0)
+    return min(float(wrong.nan_to_num(nan=1.0)) * math.exp(2 * SMALLEST_GAP), 1.0)
 
 
 def _distinct(

@@ -1,5 +1,7 @@
 """Bounds hold what a policy does under any noise, and a verdict under noise is that of episodes."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -78,6 +80,23 @@ def test_bounds_shrink_with_the_noise():
         torch.testing.assert_close(tenth * 10, one, rtol=0.05, atol=1e-16)
 
 
+def test_bounds_of_weights_hold_however_far_a_logit_may_lie():
+    center = torch.tensor([0.0, -746.0, 3.0, -torch.inf], dtype=torch.float64)
+    for far in (1e-3, 1.0, 40.0, 370.0, 400.0, 1e6):
+        logits = Interval(center, [], torch.full_like(center, far))
+        bounds = logits.softmax(0)
+        for signs in product((-1, 0, 1), repeat=3):
+            weights = (center + far * torch.tensor([*signs, 0])).softmax(0)
+            assert (weights >= bounds.low - 1e-12).all() and (weights <= bounds.high + 1e-12).all()
+        assert bounds.low[3] == bounds.high[3] == 0
+
+
+def test_a_blend_of_nothing_leaves_a_slot_as_it_is():
+    slot, new = torch.tensor([2.0]), Interval(torch.ones(1), [torch.ones(1)], torch.ones(1))
+    blend = torch.lerp(slot, new, torch.zeros(1))
+    assert blend.low == blend.high == slot
+
+
 def test_a_function_without_bounds_is_refused():
     one = Interval.around(torch.zeros(1, 2), torch.ones(2))
     with pytest.raises(NotImplementedError, match=r"no bounds of .*cumsum"):
@@ -94,6 +113,7 @@ def test_pieces_cover_a_spread_and_no_more(pieces):
         own = slice(edge * pieces, (edge + 1) * pieces)
         assert (cut.target[own] == task.target[edge]).all()
         ends = np.sort(np.stack([low[own, 3], high[own, 3]], axis=1), axis=0)
-        np.testing.assert_allclose(ends[1:, 0], ends[:-1, 1])  # side by side
-        np.testing.assert_allclose([ends[0, 0], ends[-1, 1]], [-0.1, 0.1])
+        assert (ends[1:, 0] <= ends[:-1, 1]).all()  # side by side
+        np.testing.assert_allclose(ends[1:, 0], ends[:-1, 1], atol=1e-6)
+        np.testing.assert_allclose([ends[0, 0], ends[-1, 1]], [-0.1, 0.1], atol=1e-6)
         assert (low[own, :3] == task.observation[edge, :3]).all()

@@ -86,15 +86,36 @@ def test_a_proof_under_noise_is_no_file(network, tmp_path):
         proof.save(tmp_path / "proof.npz")
 
 
-def test_a_description_whose_spread_is_too_small_is_not_true():
+@pytest.mark.parametrize("bound", [0.1, 1.0])
+def test_a_description_whose_spread_is_too_small_is_not_true(bound):
     class Tighter(TMazePassiveEnv):
         def finite_task(self) -> FiniteTask:
             task = super().finite_task()
             return task._replace(spread=task.spread / 2)
 
-    finite_task_of(TMazePassiveEnv(corridor_length=[1, 4], noise_bound=0.1))
+    finite_task_of(TMazePassiveEnv(corridor_length=[1, 4], noise_bound=bound))
     with pytest.raises(UserError, match="which the environment shows in step"):
-        finite_task_of(Tighter(corridor_length=[1, 4], noise_bound=0.1))
+        finite_task_of(Tighter(corridor_length=[1, 4], noise_bound=bound))
+
+
+def test_a_spread_of_nothing_is_none(network):
+    task = task_of(0.1)._replace(spread=np.zeros(4))
+    certificate = check_all_episodes(network, task, MOST)
+    assert certificate.pieces is None and certificate.task.spread is None
+    assert (
+        certificate.verdict == check_all_episodes(network, task._replace(spread=None), MOST).verdict
+    )
+
+
+@pytest.mark.parametrize("bound", [None, 0.1])
+def test_a_policy_that_computes_no_numbers_is_not_proven(network, bound):
+    for broken in ("pi", "encoder"):
+        wrong = copy.deepcopy(network)
+        with torch.no_grad():
+            next(getattr(wrong, broken).parameters()).fill_(torch.nan)
+        certificate = check_all_episodes(wrong, task_of(bound), MOST)
+        assert certificate.verdict != "proven" and certificate.gap == -np.inf
+        assert certificate.chance == 1.0
 
 
 @pytest.mark.parametrize("spread", [0.1, [0.1] * 3, [0, 0, 0, -0.1], [0, 0, 0, np.nan]])
