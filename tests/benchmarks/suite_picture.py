@@ -29,7 +29,8 @@ def draw(rows: list[Row], out: Path) -> None:
         _curves(panels.pop(0), name, [row for row in alone if row["task"] == name], policies)
     for family, of_family in grouped.items():
         _family(panels.pop(0), family, of_family, policies)
-    figure.supylabel("mean return, or what a panel says", fontsize=9)
+    if tasks:
+        figure.supylabel("mean return, or what a panel says", fontsize=9)
     lines = {line.get_label(): line for axes in figure.axes for line in axes.get_lines()}
     figure.legend(
         [lines[policy] for policy in policies], policies, loc="outside upper center", ncols=6
@@ -58,7 +59,10 @@ def _family(panel: Any, family: str, rows: list[Row], policies: list[str]) -> No
             n_seeds = min(len(row[measure]) for row in of_policy)
             values = np.array([row[measure][:n_seeds] for row in of_policy]).T
             _line(panel, policy, policies, numbers, values, marker=".")
-    _title(panel, f"{family}: {'regret' if measure == 'regret' else 'success'}", family)
+    numbers = sorted({task_of(row["task"]).number for row in rows})
+    if len(numbers) <= COLUMNS:
+        panel.set_xticks(numbers)
+    _title(panel, f"{family}: {'regret' if measure == 'regret' else 'success'}", "number")
 
 
 def _line(
