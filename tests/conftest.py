@@ -53,6 +53,14 @@ def no_ray_of_others(request):
         ray.shutdown()
 
 
+@pytest.fixture(scope="module")
+def ray_of_one_cpu():
+    """A small Ray that a module's trainings in this process share."""
+    quiet_ray.start(num_cpus=1)
+    yield
+    ray.shutdown()
+
+
 @pytest.fixture
 def ray_is_quiet():
     """A small Ray on this machine, without what workers log."""

@@ -135,7 +135,7 @@ def observe(state: EpisodeState, noise_bound: float | None = None) -> NDArray[np
     """
     counter = state.time * COUNTERS_PER_STEP
     if noise_bound is None:
-        noise = random_integers(state.seed, counter, -1, 1).astype(np.float32)
+        noise = random_integers(state.seed, counter, -1, 1)
     else:
         noise = noise_bound * random_reals(state.seed, counter)
     if len(state.script):

@@ -187,10 +187,12 @@ class PolicyAutomaton:
         self, low: NDArray[np.int8], high: NDArray[np.int8]
     ) -> Iterator[NDArray[np.int8]]:
         """Yields all contents (n, d) whose values lie between a lower and a higher one."""
-        ends = zip(low.flat, high.flat, strict=True)
-        ranges = [range(a, b + 1, self._spacing) for a, b in ends]
-        for values in product(*ranges):
-            yield np.array(values, dtype=np.int8).reshape(low.shape)
+        uncertain = low != high  # a few, if any
+        ends = zip(low[uncertain].tolist(), high[uncertain].tolist(), strict=True)
+        for values in product(*(range(a, b + 1, self._spacing) for a, b in ends)):
+            content = low.copy()
+            content[uncertain] = values
+            yield content
 
     def n_between(self, low: NDArray[np.int8], high: NDArray[np.int8]) -> float:
         """How many contents `both_ways` yields."""

@@ -79,7 +79,9 @@ class Interval:
         return _BOUNDS[function](*arguments, **(options or {}))
 
     def map(
-        self, function: Callable[[Tensor], Tensor], of_radius: Callable[[Tensor], Tensor] | None
+        self,
+        function: Callable[[Tensor], Tensor],
+        of_radius: Callable[[Tensor], Tensor] | None = None,
     ) -> "Interval":
         """What a linear function makes of it, which is another one for radii."""
         of_radius = of_radius or function
@@ -108,13 +110,13 @@ class Interval:
     @property
     def mT(self) -> "Interval":
         """As of a tensor."""
-        return self.map(lambda x: x.mT, None)
+        return self.map(lambda x: x.mT)
 
     def __len__(self) -> int:
         return len(self.center)
 
     def __getitem__(self, index: Any) -> "Interval":
-        return self.map(lambda x: x[index], None)
+        return self.map(lambda x: x[index])
 
     def new_full(self, *arguments: Any) -> Tensor:
         """As of a tensor."""
@@ -125,7 +127,7 @@ class Interval:
         low, high = self.low, self.high
         slope = (high.relu() / (high - low)).where((low < 0) & (high > 0), (low >= 0).to(low))
         shift = (slope * -low / 2).where((low < 0) & (high > 0), torch.zeros_like(low))
-        y = self.map(lambda x: x * slope, None)
+        y = self.map(lambda x: x * slope)
         return Interval(y.center + shift, y.slopes, y.radius + shift)
 
     def softmax(self, dim: int) -> "Interval":
@@ -149,7 +151,7 @@ class Interval:
 
 def _moves(name: str) -> Callable[..., Interval]:
     def moved(self: Interval, *arguments: Any) -> Interval:
-        return self.map(lambda x: getattr(x, name)(*arguments), None)
+        return self.map(lambda x: getattr(x, name)(*arguments))
 
     return moved
 
@@ -226,7 +228,7 @@ def _layer_norm(
 
 @bounds(torch.lerp)
 def _lerp(x: Tensor, y: Interval, share: Tensor) -> Interval:
-    part = y.map(lambda values: values * share, None)
+    part = y.map(lambda values: values * share)
     return Interval(torch.lerp(x, y.center, share), part.slopes, part.radius)
 
 

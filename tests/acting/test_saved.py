@@ -16,7 +16,6 @@ from ray.rllib.connectors.env_to_module import FlattenObservations, MeanStdFilte
 from safetensors.torch import load_file, save_file
 
 import rllib_elmur
-from rllib_elmur.acting.saved import FORMAT
 from rllib_elmur.acting.space_data import from_data, to_data
 from rllib_elmur.errors import UserError
 
@@ -128,7 +127,7 @@ def options_of(folder: Path) -> dict[str, Any]:
 DAMAGES = {
     "another format": (
         lambda folder: change(folder, format=7),
-        f"has format 7, and this version of rllib_elmur reads format {FORMAT}",
+        "has format 7, and this version of rllib_elmur reads format 1",
     ),
     "other sizes": (
         lambda folder: change(folder, options=options_of(folder) | {"d_model": 32}),

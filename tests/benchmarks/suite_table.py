@@ -27,14 +27,15 @@ def read(folder: Path, tasks: list[str]) -> dict[tuple[str, str], list[Row]]:
         run = record["run"]
         if not tasks or run["task"] in wanted:
             runs[run["task"], run["label"]].append(record)
-    order = list(TASKS)
-
-    def place(key: tuple[str, str]) -> tuple[int, tuple[str, str]]:
-        return order.index(key[0]) if key[0] in order else len(order), key
-
     return {
-        key: sorted(runs[key], key=lambda r: r["run"]["seed"]) for key in sorted(runs, key=place)
+        key: sorted(runs[key], key=lambda r: r["run"]["seed"]) for key in sorted(runs, key=_place)
     }
+
+
+def _place(key: tuple[str, str]) -> tuple[int, tuple[str, str]]:
+    """Where a task and a policy stand: in the order of `TASKS`, other environments behind."""
+    order = list(TASKS)
+    return order.index(key[0]) if key[0] in order else len(order), key
 
 
 def known(record: Row, measure: str) -> np.ndarray:
@@ -91,8 +92,7 @@ def beside(rows: list[Row], former: list[Row], tasks: list[str]) -> list[Row]:
     wanted, new = chosen(tasks), {(row["task"], row["policy"]) for row in rows}
     kept = [row for row in former if not tasks or row["task"] in wanted]
     kept = [row for row in kept if (row["task"], row["policy"]) not in new]
-    order = list(TASKS)
-    return sorted([*kept, *rows], key=lambda row: (order.index(row["task"]), row["policy"]))
+    return sorted([*kept, *rows], key=lambda row: _place((row["task"], row["policy"])))
 
 
 def families(rows: list[Row]) -> dict[str, list[Row]]:

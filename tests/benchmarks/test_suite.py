@@ -151,6 +151,8 @@ def test_new_rows_stand_beside_those_that_are_saved():
     names = [r["task"] for r in suite_table.beside(new, former, [])]
     assert names == [name for name in suite_tasks.TASKS if name in names] and len(names) == 3
     assert suite_table.beside(new, former, ["MultiCue*"]) == [new[0], former[0]]
+    other = row("an:Environment-v0", "elmur", 0.3)
+    assert suite_table.beside(new, [other, *former], [])[-1] == other
 
 
 def test_the_last_tenth_stands_beside_the_best_one_and_a_fall_is_told():

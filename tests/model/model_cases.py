@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import torch
+from gymnasium.spaces import Box
 from hypothesis import settings
 from hypothesis import strategies as st
 from page import run_page
@@ -11,6 +12,7 @@ from reference import grid
 from rllib_elmur.config import PAPER, ELMURConfig
 from rllib_elmur.model.elmur import ELMUR
 from rllib_elmur.model.fast.live import LiveBatch
+from rllib_elmur.model.network import PolicyNetwork
 from rllib_elmur.model.state import State
 
 seeds = st.integers(0, 2**31)
@@ -42,6 +44,16 @@ def build(seed=0, dtype=torch.float64, **options):
         model = ELMUR(ELMURConfig(**options)).to(dtype)
         shake(model)
     return model
+
+
+def network(seed, **options):
+    """A small policy of the paper's form that reads three numbers, shaken."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        config = ELMURConfig(**{**PAPER, "n_heads": 2, **options}, d_model=8, d_ff=12)
+        built = PolicyNetwork(Box(-1, 1, (3,)), 4, config)
+        shake(built)
+    return built
 
 
 def shake(module, scale=0.2):

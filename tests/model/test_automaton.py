@@ -3,23 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box
 from hypothesis import given
 from hypothesis import strategies as st
-from model_cases import examples, seeds, shake
+from model_cases import examples, network, seeds
 
-from rllib_elmur.config import PAPER, ELMURConfig
-from rllib_elmur.model.network import PolicyNetwork
 from rllib_elmur.proof.automaton import PolicyAutomaton, SegmentTree
-
-
-def network(seed, **options):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        config = ELMURConfig(**{**PAPER, "n_heads": 2, **options}, d_model=8, d_ff=12)
-        built = PolicyNetwork(Box(-1, 1, (3,)), 4, config)
-        shake(built)
-    return built
 
 
 def test_the_tree_holds_every_sequence_once():

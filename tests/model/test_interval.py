@@ -5,26 +5,14 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box
 from hypothesis import given
 from hypothesis import strategies as st
-from model_cases import examples, seeds, shake
+from model_cases import examples, network, seeds
 
-from rllib_elmur.config import PAPER, ELMURConfig
 from rllib_elmur.envs import FiniteTask, TMazePassiveEnv
-from rllib_elmur.model.network import PolicyNetwork
 from rllib_elmur.proof.automaton import PolicyAutomaton, SegmentTree, inputs_of
 from rllib_elmur.proof.interval import Interval
 from rllib_elmur.proof.pieces import in_pieces
-
-
-def network(seed, space=None, **options):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        config = ELMURConfig(**{**PAPER, "n_heads": 2, **options}, d_model=8, d_ff=12)
-        built = PolicyNetwork(space or Box(-1, 1, (3,)), 4, config)
-        shake(built)
-    return built.double()
 
 
 def chain(seed, length, spread):
@@ -50,7 +38,7 @@ def chain(seed, length, spread):
     lru_blend=st.sampled_from([0.3, 0.8, 1.0]),
 )
 def test_what_a_policy_does_under_noise_lies_within_the_bounds(seed, spread, **options):
-    net, generator = network(seed, **options), np.random.default_rng(seed)
+    net, generator = network(seed, **options).double(), np.random.default_rng(seed)
     length, slots = options["segment_length"], options["memory_slots"]
     task, tree = chain(seed, length, np.array(spread))
     values = {2: [-1, 1], 3: [-1, 0, 1], 4: [-3, -1, 1, 3]}[options["memory_levels"]]
@@ -69,7 +57,7 @@ def test_what_a_policy_does_under_noise_lies_within_the_bounds(seed, spread, **o
 
 
 def test_bounds_shrink_with_the_noise():
-    net, wide = network(0, segment_length=3, memory_levels=2), []
+    net, wide = network(0, segment_length=3, memory_levels=2).double(), []
     for size in (1e-10, 1e-11):
         task, tree = chain(0, 3, np.full(3, size))
         memory = torch.ones(1, 2, 2, 8)

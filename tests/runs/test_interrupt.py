@@ -6,25 +6,18 @@ import shlex
 import signal
 
 import pytest
-import quiet_ray
-import ray
 from small_training import start
 
 from rllib_elmur.runs.options import TrainOptions
 from rllib_elmur.runs.train import train
 
+# Trainings in this process share a Ray; those that are interrupted start their own.
+pytestmark = pytest.mark.usefixtures("ray_of_one_cpu")
+
 # As on Windows.
 WITHOUT_SIGUSR1 = (
     "import signal; del signal.SIGUSR1; from rllib_elmur.cli.verbs import main; main()"
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster():
-    """Of the trainings in this process; those that are interrupted start their own."""
-    quiet_ray.start(num_cpus=1)
-    yield
-    ray.shutdown()
 
 
 @pytest.mark.parametrize("python", [("-m", "rllib_elmur"), ("-c", WITHOUT_SIGUSR1)])

@@ -9,22 +9,15 @@ import time
 from pathlib import Path
 
 import pytest
-import quiet_ray
-import ray
 from small_training import start
 
 from rllib_elmur.plugin.checkpoints import find
 
+# Trainings in this process share a Ray; the one that is killed starts its own.
+pytestmark = pytest.mark.usefixtures("ray_of_one_cpu")
+
 STOP = ("--stop", '{"training_iteration": 1000}')
 OPTIONS = ("--ray-num-cpus", "1", "--experiment-name", "maze", "--checkpoint-freq", "1")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster():
-    """Of the trainings in this process; the one that is killed starts its own."""
-    quiet_ray.start(num_cpus=1)
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture
