@@ -115,7 +115,7 @@ def is_whole(checkpoint: Path) -> bool:
     """Whether no file of an algorithm's checkpoint is missing or cut short.
 
     A training that was killed, or whose disk was full, leaves the last one as far as it came. Each
-    component's metadata name the pickles beside them, and a pickle ends with a full stop. The
+    component's metadata name the pickles beside them, and each pickle ends with a full stop. The
     algorithm's own state is written last, behind the env runner, which not every algorithm has.
     """
     components = [checkpoint / part for part in _MODULES.parents]
@@ -124,10 +124,12 @@ def is_whole(checkpoint: Path) -> bool:
         for folder in {*components, checkpoint / _MODULES, *modules_of(checkpoint).values()}:
             name = _ALGORITHM_METADATA if folder == checkpoint else METADATA
             metadata = json.loads((folder / name).read_text())
-            [state] = folder.glob(f"{metadata['state_file']}.*")
-            for file in (state, folder / metadata["class_and_ctor_args_file"]):
-                if not file.read_bytes().endswith(b"."):
-                    return False
+            named = f"{metadata['state_file']}.pkl", metadata["class_and_ctor_args_file"]
+            if not all((folder / file).is_file() for file in named):
+                return False
+        # Files are copied side by side: any of them, such as a connector's, may be cut short.
+        if not all(file.read_bytes().endswith(b".") for file in checkpoint.rglob("*.pkl")):
+            return False
     except (OSError, ValueError, KeyError):
         return False
     return True

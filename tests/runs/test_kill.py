@@ -53,6 +53,10 @@ def test_training_goes_on_after_its_driver_was_killed(small, tmp_path, train):
     shutil.copytree(written[0], half)
     (half / "learner_group" / "learner" / "state.pkl").write_bytes(b"\x80")
     assert find(tmp_path / "maze") != half
+    shutil.rmtree(half)
+    shutil.copytree(written[0], half)  # files are copied side by side: it may be any of them
+    (half / "env_runner" / "env_to_module_connector" / "state.pkl").write_bytes(b"\x80")
+    assert find(tmp_path / "maze") != half
 
     last = done[-1][0] + 3
     stop = ("--stop", json.dumps({"training_iteration": last}))
