@@ -9,8 +9,15 @@ from rllib_elmur.plugin.success import SuccessMetric
 CUES = {"cues": 4, "corridor_length": 0}
 
 
-@pytest.mark.parametrize("vectorize_mode", ["sync", "vector_entry_point"])
-def test_shares_of_episodes_are_averaged(vectorize_mode, ray_is_quiet):
+class Another(SuccessMetric):
+    """A second callback of this kind, as a curriculum is beside a certificate."""
+
+
+@pytest.mark.parametrize(
+    "vectorize_mode, callbacks",
+    [("sync", SuccessMetric), ("vector_entry_point", [SuccessMetric, Another])],
+)
+def test_shares_of_episodes_are_averaged(vectorize_mode, callbacks, ray_is_quiet):
     config = (
         PPOConfig()
         .environment("rllib_elmur/TMazeMultiCue-v0", env_config=CUES)
@@ -18,7 +25,7 @@ def test_shares_of_episodes_are_averaged(vectorize_mode, ray_is_quiet):
             num_env_runners=0, num_envs_per_env_runner=4, gym_env_vectorize_mode=vectorize_mode
         )
         .training(train_batch_size_per_learner=320, minibatch_size=160, num_epochs=1)
-        .callbacks(SuccessMetric)
+        .callbacks(callbacks)
     )
     rllib_elmur.use_elmur(config, d_model=16, d_ff=32, segment_length=2, n_layers=1)
     algo = config.build_algo()
