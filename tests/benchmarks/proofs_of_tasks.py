@@ -1,11 +1,12 @@
 """Trainings that end with a proof, on public tasks and on the mazes: from when on, and of what.
 
     python tests/benchmarks/proofs_of_tasks.py --folder /tmp/proofs --seeds 301 302 303
-    python tests/benchmarks/proofs_of_tasks.py --folder /tmp/proofs --tasks 'TMazeRune*'
+    python tests/benchmarks/proofs_of_tasks.py --folder /tmp/proofs --tasks 'TMazeRune*' --lstm
 
 Trains with each seed until the policy is proven or the env steps are spent, asks for the verdict on
 the policy that this ends with, lets the independent checker read its proof, and plays the longest
-form of the task. What `--folder` holds already is not trained again. `--save NAME` keeps the table.
+form of the task. `--lstm` trains RLlib's LSTM in its place, for all env steps of the example, and
+plays. What `--folder` holds already is not trained again. `--save NAME` keeps the table.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from learning import LSTM
 from results import add_save, save
 from rich.console import Console
 from rich.table import Table
@@ -60,6 +62,17 @@ class Task:
         experiment["stop"] |= {STEPS: steps} if steps else {}
         return experiment
 
+    def with_lstm(self, steps: int | None) -> dict[str, Any]:
+        """The same training with RLlib's LSTM, to its last env step."""
+        experiment = self.experiment(steps)
+        experiment.pop("task", None)
+        del experiment["stop"]["certified"]
+        config = experiment["config"]
+        options = config.pop("rl_module_spec")["model_config"]
+        config.pop("learner_config_dict", None)
+        config["model_config"] = {**LSTM, "max_seq_len": options["max_seq_len"]}
+        return experiment
+
 
 def _rune(composition: str) -> Task:
     longest = {"corridor_length": 80, "runes": 80}
@@ -87,24 +100,26 @@ TASKS = {
 }
 
 
-def row_of(name: str, seed: int, steps: int | None, folder: Path) -> dict[str, Any]:
+def row_of(name: str, seed: int, steps: int | None, lstm: bool, folder: Path) -> dict[str, Any]:
     """Trains a task with a seed, and says what became of it."""
-    task, console = TASKS[name], Console()
+    task = TASKS[name]
+    experiment = task.with_lstm(steps) if lstm else task.experiment(steps)
     options = TrainOptions(storage_path=folder, experiment_name="run")
-    runs = trained("task", task.experiment(steps), [seed], REWARD, options, console)
-    curve, checkpoints = runs[seed]
-    certificate, _ = certify(checkpoints[-1])
+    curve, checkpoints = trained("task", experiment, [seed], REWARD, options, Console())[seed]
+    row = {"task": name, "seed": seed, "env steps": curve[-1][0], "seconds": round(curve[-1][2])}
+    judged = {} if lstm else judgement(checkpoints[-1], folder)
+    return row | judged | {"played": played(task, checkpoints[-1])}
+
+
+def judgement(checkpoint: Path, folder: Path) -> dict[str, Any]:
+    """The verdict on a policy, and what its proof says."""
+    certificate, _ = certify(checkpoint)
     row = {
-        "task": name,
-        "seed": seed,
-        "env steps": curve[-1][0],
-        "seconds": round(curve[-1][2]),
         "verdict": certificate.verdict,
         "memories": certificate.states,
         "that act alike": None,
         "needed": None,
         "checked": None,
-        "played": played(task, checkpoints[-1]),
     }
     if certificate.proof is not None:
         memory = minimise(certificate.proof)
@@ -128,6 +143,7 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--tasks", nargs="+", default=["*"], help="names or patterns")
     parser.add_argument("--seeds", type=int, nargs="+", default=[301, 302, 303])
     parser.add_argument("--steps", type=int, help="env steps of a training, at most")
+    parser.add_argument("--lstm", action="store_true", help="train RLlib's LSTM instead")
     parser.add_argument("--folder", type=Path, required=True, help="keep all of it here")
     parser.add_argument("--table", action="store_true", help="print what it holds; no training")
     add_save(parser)
@@ -139,11 +155,12 @@ def main() -> None:
     arguments, rows = command_line().parse_args(), []
     names = [name for name in TASKS if any(fnmatchcase(name, p) for p in arguments.tasks)]
     for name, seed in product(names, arguments.seeds):
-        folder = arguments.folder / f"{name} {seed}".replace(" ", "-")
+        policy = ["lstm"] if arguments.lstm else []
+        folder = arguments.folder / "-".join([*name.split(), str(seed), *policy])
         file = folder / "row.json"
         if not (arguments.table or file.exists()):
             folder.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(row_of(name, seed, arguments.steps, folder)))
+            file.write_text(json.dumps(row_of(name, seed, arguments.steps, arguments.lstm, folder)))
         if file.exists():
             rows.append(json.loads(file.read_text()))
             print(*rows[-1].values(), sep=" | ", flush=True)
