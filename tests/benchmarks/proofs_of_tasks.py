@@ -74,9 +74,11 @@ class Task:
         return experiment
 
 
-def _rune(composition: str) -> Task:
+def _rune(composition: str, **options: Any) -> Task:
     longest = {"corridor_length": 80, "runes": 80}
-    return Task("tmaze-rune-ppo", env_config={"composition": composition}, played=longest)
+    return Task(
+        "tmaze-rune-ppo", env_config={"composition": composition, **options}, played=longest
+    )
 
 
 DESCRIPTIONS = "rllib_elmur.envs.public_tasks"
@@ -94,7 +96,7 @@ TASKS = {
     "TMazeRune invert+cancel": _rune("invert+cancel"),
     "TMazeRune invert+reset": _rune("invert+reset"),
     "TMazeRune invert+repeat": _rune("invert+repeat"),
-    "TMazeRune all": _rune("invert+cancel+reset+repeat"),
+    "TMazeRune all": _rune("invert+cancel+reset+repeat", runes=32),
     "TMazeEndless": Task("tmaze-endless-ppo", played={"junctions": 100}),
     "TMazePassive, noise": Task("tmaze-noise-ppo", played={"corridor_length": 10_000}),
 }
