@@ -19,6 +19,7 @@ from rllib_elmur.plugin.process import quiet
 from rllib_elmur.proof import certify
 from rllib_elmur.proof.certificate import Certificate
 from rllib_elmur.proof.minimal import MinimalAutomaton, minimise
+from rllib_elmur.proof.proof import require_points
 
 _MOST_COLUMNS = 16
 
@@ -60,13 +61,14 @@ def _certify(
     )
     with quiet(), bar:
         counted = bar.add_task("", total=options.max_states, answers=0)
+
+        def on_progress(found: Certificate) -> None:
+            if options.out is not None and options.out.suffix == ".npz":
+                require_points(found.task, options.out)  # now, and not after the search
+            bar.update(counted, completed=found.states, answers=found.answers)
+
         return certify.certify(
-            path,
-            options.env,
-            options.env_config,
-            options.max_states,
-            lambda c: bar.update(counted, completed=c.states, answers=c.answers),
-            task,
+            path, options.env, options.env_config, options.max_states, on_progress, task
         )
 
 

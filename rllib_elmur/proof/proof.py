@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rllib_elmur.envs.finite import FiniteTask
 from rllib_elmur.errors import UserError
 from rllib_elmur.model.encoder import CategoryEncoder, VectorEncoder
 from rllib_elmur.model.network import PolicyNetwork
@@ -92,11 +93,7 @@ class Proof:
         Raises:
             UserError: If observations are neither vectors nor categories, or have a spread.
         """
-        if self.task.spread is not None:
-            raise UserError(
-                f"--out {path}: a proof under noise cannot be written: the checker computes with "
-                "points, and not with bounds."
-            )
+        require_points(self.task, path)
         options = {name: getattr(self._network.elmur.config, name) for name in _OPTIONS}
         encoder, seen = self._network.encoder, self.task.observation
         match encoder:
@@ -121,4 +118,13 @@ class Proof:
             options=json.dumps(options),
             digest=self.digest,
             **{f"weight/{name}": array for name, array in self.weights.items()},
+        )
+
+
+def require_points(task: FiniteTask, path: Path) -> None:
+    """Raises a UserError if a proof of a task cannot be written, for its noise is no points."""
+    if task.spread is not None:
+        raise UserError(
+            f"--out {path}: a proof under noise cannot be written: the checker computes with "
+            "points, and not with bounds."
         )

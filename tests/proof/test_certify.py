@@ -53,6 +53,11 @@ def test_what_has_no_certificate_is_said(rllib, checkpoint, tmp_path):
     assert code == 1 and "no such checkpoint" in output
     code, output = rllib("certify", checkpoint, "--out", tmp_path / "table.csv")
     assert code == 1 and "must end in .json" in output
+    # Before the search, so before the verdict.
+    noise = "--env-config", '{"noise_bound": 0.1}', "--out", tmp_path / "proof.npz"
+    code, output = rllib("certify", checkpoint, *noise)
+    assert code == 1 and "proof under noise cannot be written" in output
+    assert "Refuted" not in output and "Undecided" not in output
 
 
 def test_a_real_valued_memory_cannot_be_certified():
