@@ -15,6 +15,7 @@ from pathlib import Path
 import make_costs  # noqa: F401 (its tables are parts of the pages)
 import make_in_short  # noqa: F401
 import make_options
+import make_proofs  # noqa: F401
 import make_suite  # noqa: F401
 import make_tables
 

@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-from make_tables import PARTS, PROOFS, RESULTS, rows, thousands
+from make_proofs import PROOFS
+from make_tables import PARTS, RESULTS, rows, thousands
 
 
 def _proven(task: str) -> str:

@@ -4,7 +4,6 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from functools import cache
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -214,23 +213,6 @@ def _memories() -> Iterable[Iterable[str]]:
 def _asynchronous() -> Iterable[Iterable[str]]:
     for row in (*rows("impala"), *rows("appo")):
         yield row["algorithm"], each(row["steps to the proof"], thousands), each(row["minutes"])
-
-
-PROOFS = "proofs-of-tasks", "proofs-of-previous", "proofs-under-noise"
-
-
-@table(
-    "proofs-of-tasks",
-    "task | seed | env steps | verdict | memories | act alike / needed | played at length",
-    *PROOFS,
-)
-def _proofs_of_tasks() -> Iterable[Iterable[str]]:
-    for row in chain.from_iterable(map(rows, PROOFS)):
-        alike = (
-            "" if row["that act alike"] is None else f"{row['that act alike']} / {row['needed']}"
-        )
-        figures = f"{row['env steps']:,.0f}", row["verdict"], f"{row['memories']:,}", alike
-        yield row["task"], str(row["seed"]), *figures, f"{row['played']:.3f}"
 
 
 @table("dips", "learner | trainings | solved at | lowest", "dips")
