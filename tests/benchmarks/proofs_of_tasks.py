@@ -96,7 +96,7 @@ TASKS = {
     "TMazeRune invert+cancel": _rune("invert+cancel"),
     "TMazeRune invert+reset": _rune("invert+reset"),
     "TMazeRune invert+repeat": _rune("invert+repeat"),
-    "TMazeRune all": _rune("invert+cancel+reset+repeat", runes=32),
+    "TMazeRune all": _rune("invert+cancel+reset+repeat", runes=16),
     "TMazeEndless": Task("tmaze-endless-ppo", played={"junctions": 100}),
     "TMazePassive, noise": Task("tmaze-noise-ppo", played={"corridor_length": 10_000}),
 }
