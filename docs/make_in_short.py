@@ -8,8 +8,9 @@ from make_tables import PARTS, RESULTS, rows, thousands
 
 
 def _proven(task: str) -> str:
-    """How many trainings of a task ended with a proof, and within how many env steps."""
-    found = [row for name in PROOFS for row in rows(name) if row["task"] == task]
+    """How many trainings of tasks of a name ended with a proof, and within how many env steps."""
+    names = *PROOFS, "proofs-of-runes"
+    found = [row for name in names for row in rows(name) if row["task"].startswith(task)]
     steps = [row["env steps"] for row in found if row["verdict"] == "proven"]
     return f"{len(steps)} of {len(found)} within {thousands(max(steps))}"
 
@@ -30,8 +31,9 @@ def _in_short(folder: Path) -> str:
         f"{thousands(max(first))} env steps; played, too, up to {longest:,} steps. POPGym's "
         f"RepeatFirst is proven for any number of decks, {_proven('RepeatFirstEasy')}, its "
         f"RepeatPreviousEasy {_proven('RepeatPreviousEasy')}; the endless T-Maze for any number of "
-        f"junctions, {_proven('TMazeEndless')}; a T-Maze for all noise of [-0.1, 0.1], "
-        f"{_proven('TMazePassive, noise')}. Proofs: "
+        f"junctions, {_proven('TMazeEndless')}; mazes with any number of runes that invert the "
+        f"hint, and others beside, {_proven('TMazeRune invert')}; a T-Maze for all noise of "
+        f"[-0.1, 0.1], {_proven('TMazePassive, noise')}. Proofs: "
         f"[mazes]({link}/results/README.md#the-t-maze), "
         f"[tasks]({link}/results/README.md#proofs-of-tasks)",
         f"**Sooner**: the T-Maze is solved after {_between(proofs['steps to 0.99'])} env steps, "
