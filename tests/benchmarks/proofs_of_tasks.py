@@ -30,7 +30,6 @@ from rllib_elmur.proof.minimal import minimise
 from rllib_elmur.runs.evaluate import evaluate
 from rllib_elmur.runs.options import EvaluateOptions, TrainOptions
 
-EPISODES = 64
 REWARD = "env_runners/episode_return_mean"
 
 
@@ -44,6 +43,7 @@ class Task:
         env_config: Options of it, laid over the example's.
         task: Another description.
         played: What the policy plays at the end: an environment, or options of the training's.
+        episodes: How many of them.
     """
 
     example: str
@@ -51,6 +51,7 @@ class Task:
     env_config: dict[str, Any] = field(default_factory=dict)
     task: str | None = None
     played: str | dict[str, Any] = field(default_factory=dict)
+    episodes: int = 64
 
     def experiment(self, steps: int | None) -> dict[str, Any]:
         """The training, as in a file."""
@@ -76,9 +77,8 @@ class Task:
 
 def _rune(composition: str, **options: Any) -> Task:
     longest = {"corridor_length": 80, "runes": 80}
-    return Task(
-        "tmaze-rune-ppo", env_config={"composition": composition, **options}, played=longest
-    )
+    env_config = {"composition": composition, **options}
+    return Task("tmaze-rune-ppo", env_config=env_config, played=longest, episodes=1000)
 
 
 DESCRIPTIONS = "rllib_elmur.envs.public_tasks"
@@ -135,7 +135,7 @@ def judgement(checkpoint: Path, folder: Path) -> dict[str, Any]:
 def played(task: Task, checkpoint: Path) -> float:
     """The share of right episodes of the longest form, or the mean return if none tells success."""
     others = {"env": task.played} if isinstance(task.played, str) else {"env_config": task.played}
-    (row,) = evaluate([checkpoint], EvaluateOptions(**others, episodes=EPISODES))
+    (row,) = evaluate([checkpoint], EvaluateOptions(**others, episodes=task.episodes))
     return row.episode_return if row.success is None else row.success
 
 
