@@ -31,8 +31,8 @@ def _in_short(folder: Path) -> str:
         f"{thousands(max(first))} env steps; played, too, up to {longest:,} steps. POPGym's "
         f"RepeatFirst is proven for any number of decks, {_proven('RepeatFirstEasy')}, its "
         f"RepeatPreviousEasy {_proven('RepeatPreviousEasy')}; the endless T-Maze for any number of "
-        f"junctions, {_proven('TMazeEndless')}; mazes with any number of runes that invert the "
-        f"hint, and others beside, {_proven('TMazeRune invert')}; a T-Maze for all noise of "
+        f"junctions, {_proven('TMazeEndless')}; mazes with runes that invert the hint, alone "
+        f"or beside another kind, {_proven('TMazeRune invert')}; a T-Maze for all noise of "
         f"[-0.1, 0.1], {_proven('TMazePassive, noise')}. Proofs: "
         f"[mazes]({link}/results/README.md#the-t-maze), "
         f"[tasks]({link}/results/README.md#proofs-of-tasks)",

@@ -227,3 +227,14 @@ def _dips() -> Iterable[Iterable[str]]:
             solved,
             f"{row['lowest after 0.97']:.3f}{remark}",
         )
+
+
+@table(
+    "readme-example",
+    "seed | solved after env steps | success at 30 / 100 / 1,000",
+    "readme-example",
+)
+def _readme_example() -> Iterable[Iterable[str]]:
+    for row in rows("readme-example"):
+        played = " / ".join(f"{success:.2f}" for success in row["played"].values())
+        yield f"{row['seed']}", thousands(row["steps to 0.99"]), played
