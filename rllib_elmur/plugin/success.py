@@ -46,8 +46,10 @@ def success_in(info: dict[str, Any]) -> float | None:
 def write_success(result: dict[str, Any]) -> None:
     """Writes the metric `success` into a result, in place of the sums that it is made of."""
     metrics = result.get("env_runners")
-    # A config may have several callbacks of this kind, such as a curriculum and a certificate.
-    if metrics is not None and "success" not in metrics:
+    if metrics is not None:
         total, count = metrics.pop(_SUCCESSES, 0.0), metrics.pop(_EPISODES, 0)
-        # Written always: Tune's progress.csv has the columns of the first result.
-        metrics["success"] = float(total / count) if count > 0 else nan
+        if count > 0:
+            metrics["success"] = float(total / count)
+        # Written always: Tune's progress.csv has the columns of the first result. But a second
+        # callback of this kind, such as a curriculum beside a certificate, finds no sums any more.
+        metrics.setdefault("success", nan)
