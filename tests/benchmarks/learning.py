@@ -21,7 +21,17 @@ from results import add_save, save
 from rich.console import Console
 from rich.table import Table
 from suite_tasks import RLLIB_CARTPOLE_LSTM
-from trainings import STEPS, Curve, lowest_after, read_example, time_to, trained, with_options
+from trainings import (
+    STEPS,
+    Curve,
+    changed,
+    lowest_after,
+    read_example,
+    time_to,
+    trained,
+    with_lstm,
+    with_options,
+)
 
 from rllib_elmur.runs.evaluate import evaluate
 from rllib_elmur.runs.options import EvaluateOptions, TrainOptions
@@ -34,7 +44,6 @@ PLAYED: dict[str, dict[str, Any]] = {
     "corrected": {"corridor_length": LENGTHS},
     "endless": {"junctions": 50},
 }
-LSTM = {"use_lstm": True, "lstm_cell_size": 64, "fcnet_hiddens": [64], "vf_share_layers": True}
 
 TASKS = {
     "tmaze": ("tmaze-ppo", "env_runners/success", 400_000),
@@ -65,19 +74,13 @@ def variants(name: str, models: list[dict[str, Any]]) -> dict[str, dict[str, Any
     if models:
         return {f"ELMUR {json.dumps(model)}": elmur(**model) for model in models}
     # The LSTM gets what others found for it where there is such.
-    lstm = {**LSTM, "max_seq_len": options.get("max_seq_len", 35)}
     own = read_example(f"{name}-lstm")["config"] if name == "tmaze-ppo" else {}
     if name == "stateless-cartpole-ppo":
         own = {"model_config": {"use_lstm": True, **RLLIB_CARTPOLE_LSTM}}
     return {
         f"ELMUR, memory_levels={levels}": elmur(memory_levels=levels),
         "ELMUR, memory_levels=None": elmur(memory_levels=None),
-        "RLlib's LSTM": {
-            "model_config": lstm,
-            **own,
-            "rl_module_spec": None,
-            "learner_config_dict": None,
-        },
+        "RLlib's LSTM": with_lstm(config) | own,
     }
 
 
@@ -93,8 +96,7 @@ def run(
     """Trains a policy with every seed; returns each seed's curve and its last checkpoints."""
     name, metric, _ = TASKS[task]
     example = read_example(name)
-    config = {**example["config"], **changes}
-    example["config"] = {key: value for key, value in config.items() if value is not None}
+    example["config"] = changed(example["config"], changes)
     example["stop"] = {STEPS: steps}
     if task == "cartpole":
         example["stop"][metric] = SOLVED

@@ -18,11 +18,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from learning import LSTM
 from results import add_save, save
 from rich.console import Console
 from rich.table import Table
-from trainings import STEPS, read_example, trained
+from trainings import STEPS, changed, read_example, trained, with_lstm
 
 from rllib_elmur.proof import check
 from rllib_elmur.proof.certify import certify
@@ -69,10 +68,7 @@ class Task:
         experiment.pop("task", None)
         del experiment["stop"]["certified"]
         config = experiment["config"]
-        options = config.pop("rl_module_spec")["model_config"]
-        config.pop("learner_config_dict", None)
-        config["model_config"] = {**LSTM, "max_seq_len": options["max_seq_len"]}
-        return experiment
+        return experiment | {"config": changed(config, with_lstm(config))}
 
 
 def _rune(composition: str, **options: Any) -> Task:

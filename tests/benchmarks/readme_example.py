@@ -17,7 +17,7 @@ from results import add_save, save
 from rich.console import Console
 from rich.table import Table
 from suite_tasks import MAZE
-from trainings import STEPS, Curve, time_to
+from trainings import Curve, time_to, trained_here
 
 import rllib_elmur
 from rllib_elmur.plugin.process import quiet
@@ -38,12 +38,8 @@ def trained(seed: int, steps: int, checkpoint: Path, console: Console) -> Curve:
     )
     rllib_elmur.use_elmur(config)
     config.callbacks(SuccessMetric).debugging(seed=seed)
-    algorithm, curve = config.build_algo(), []
-    while not curve or curve[-1][0] < steps:
-        result = algorithm.train()
-        success = round(float(result["env_runners"]["success"]), 4)
-        curve.append((result[STEPS], success, round(result["time_total_s"], 1)))
-        console.print(f"seed {seed}: {curve[-1]}")
+    title = f"seed {seed}"
+    algorithm, curve = trained_here(config, "env_runners/success", steps, title, console)
     algorithm.save_to_path(str(checkpoint))
     algorithm.stop()
     return curve

@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 from peers import start_ray
-from ray.tune.utils import flatten_dict
 from results import add_save, save
 from rich.console import Console
 from rich.table import Table
 from rllib_example_configs import EXAMPLES, PEERS, Example
 from suite_table import tenths
-from trainings import STEPS, Curve, time_to
+from trainings import Curve, time_to, trained_here
 
 from rllib_elmur.plugin.process import quiet
 
@@ -29,13 +28,8 @@ def curve_of(example: Example, peer: str, seed: int, steps: int, console: Consol
     """Trains; returns the learning curve, without points before the first episode's end."""
     config = example.config(peer)
     config.env_runners(num_env_runners=0).learners(num_learners=0).debugging(seed=seed)
-    algorithm, curve, done = config.build_algo(), [], 0
-    while done < steps:
-        result = flatten_dict(algorithm.train())
-        done, value = result[STEPS], result.get(example.metric, float("nan"))
-        if value == value:
-            curve.append((done, round(float(value), 2), round(result["time_total_s"], 1)))
-            console.print(f"{example.config.__name__}, {peer}, seed {seed}: {curve[-1]}")
+    title = f"{example.config.__name__}, {peer}, seed {seed}"
+    algorithm, curve = trained_here(config, example.metric, steps, title, console)
     algorithm.stop()
     return curve
 

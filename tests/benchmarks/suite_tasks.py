@@ -40,6 +40,7 @@ class Task:
     number: int = 0
 
 
+LSTM = {"use_lstm": True, "lstm_cell_size": 64, "fcnet_hiddens": [64], "vf_share_layers": True}
 # RLlib's own example (examples/algorithms/ppo/stateless_cartpole_ppo.py): what it does not name is
 # PPO's default. The filter and `vf_loss_coeff` keep returns of hundreds from the shared trunk.
 RLLIB_CARTPOLE = {

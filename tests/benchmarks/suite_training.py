@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import results
-from suite_tasks import Task
+from suite_tasks import LSTM, Task
 
 from rllib_elmur import PAPER, PPO_SETTINGS
 
@@ -24,7 +24,6 @@ SETTINGS: dict[str, Any] = {
     "mean_std_filter": False,  # on observations
 }
 POLICIES = ("elmur", "paper", "lstm")
-LSTM = {"use_lstm": True, "lstm_cell_size": 64, "fcnet_hiddens": [64], "vf_share_layers": True}
 
 
 @dataclass(frozen=True)

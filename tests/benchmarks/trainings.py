@@ -8,7 +8,11 @@ from typing import Any
 
 import numpy as np
 import yaml
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.tune.utils import flatten_dict
 from rich.console import Console
+from suite_tasks import LSTM
 
 from rllib_elmur.cli.examples import path_of
 from rllib_elmur.cli.lines import Lines
@@ -43,6 +47,21 @@ def with_options(config: dict[str, Any], options: dict[str, Any]) -> dict[str, A
     return {"rl_module_spec": spec, "learner_config_dict": learner}
 
 
+def with_lstm(config: dict[str, Any]) -> dict[str, Any]:
+    """What puts RLlib's LSTM in ELMUR's place in the config of an example; None: without it."""
+    options = config["rl_module_spec"]["model_config"]
+    return {
+        "model_config": {**LSTM, "max_seq_len": options["max_seq_len"]},
+        "rl_module_spec": None,
+        "learner_config_dict": None,
+    }
+
+
+def changed(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A config with other values; a key whose new value is None is taken out."""
+    return {key: value for key, value in {**config, **changes}.items() if value is not None}
+
+
 def trained(
     name: str,
     experiment: dict[str, Any],
@@ -67,6 +86,20 @@ def trained(
             curve = [tuple(float(row[key]) for key in keys) for row in csv.DictReader(lines)]
         results[seed] = curve, sorted(progress.parent.glob("checkpoint_*"))
     return dict(sorted(results.items()))
+
+
+def trained_here(
+    config: AlgorithmConfig, metric: str, steps: int, title: str, console: Console
+) -> tuple[Algorithm, Curve]:
+    """Trains a config's algorithm in this process; its curve has no point without the metric."""
+    algorithm, curve, done = config.build_algo(), [], 0
+    while done < steps:
+        result = flatten_dict(algorithm.train())
+        done, value = result[STEPS], result.get(metric, float("nan"))
+        if value == value:
+            curve.append((done, round(float(value), 4), round(result["time_total_s"], 1)))
+            console.print(f"{title}: {curve[-1]}")
+    return algorithm, curve
 
 
 def time_to(curve: Curve, level: float, window: int) -> tuple[float | None, float | None]:
