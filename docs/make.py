@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import make_costs  # noqa: F401 (its tables are parts of the pages)
-import make_in_short  # noqa: F401
+import make_in_short  # noqa: F401 (so is what it makes)
 import make_options
-import make_proofs  # noqa: F401
-import make_suite  # noqa: F401
+import make_proofs  # noqa: F401 (as make_costs)
+import make_suite  # noqa: F401 (as make_costs)
 import make_tables
 
 ROOT = Path(__file__).parents[1]

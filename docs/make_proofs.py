@@ -27,7 +27,7 @@ def _alike(row: dict[str, Any]) -> str:
 
 @table(
     "runes",
-    "composition | verdict | after env steps | memories | act alike / needed | "
+    "composition | proven | after env steps | memories | act alike / needed | "
     "ELMUR, played at length | RLlib's LSTM",
     "proofs-of-runes",
     "runes-lstm",
@@ -41,7 +41,7 @@ def _runes() -> Iterable[Iterable[str]]:
         proven = sum(row["verdict"] == "proven" for row in seeds)
         yield (
             task.removeprefix("TMazeRune "),
-            f"proven, {proven} of {len(seeds)}",
+            f"{proven} of {len(seeds)}",
             each((row["env steps"] for row in seeds), thousands),
             each(f"{row['memories']:,}" for row in seeds),
             each(map(_alike, seeds)),

@@ -46,7 +46,7 @@ class Shown(Blind):
 class Wordy(Shown):
     """Shows itself as text alone."""
 
-    metadata = {"render_modes": ["ansi"]}  # noqa: RUF012
+    metadata = {"render_modes": ["ansi"]}  # noqa: RUF012 (as Gymnasium has it)
 
 
 class ShownAgents(MultiAgentEnv, Shown):

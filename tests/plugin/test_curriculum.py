@@ -120,7 +120,7 @@ def test_a_restored_training_goes_on_with_its_stage(way, curricula, tmp_path):
 
 def test_a_restored_stage_is_that_of_the_checkpoint_alone(curricula, tmp_path):
     class Other(curricula.Corridors):
-        stages = [{"corridor_length": 5, "slack": 2.0}, {"corridor_length": 9}]  # noqa: RUF012
+        stages = ({"corridor_length": 5, "slack": 2.0}, {"corridor_length": 9})
 
     algo, seen = maze(Other).build_algo(), []
     for stage in range(3):
