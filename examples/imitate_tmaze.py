@@ -90,8 +90,7 @@ def imitation(folder: Path, seed: int = 0) -> BCConfig:
     )
     return rllib_elmur.use_elmur(
         config,
-        **{**rllib_elmur.PAPER, "n_layers": 1},
-        memory_levels=2,
+        **{**rllib_elmur.PAPER, "n_layers": 1, "memory_levels": 2},
         max_seq_len=35,
         memory_lr_scale=0.1,
         weight_decay=0.5,

@@ -105,7 +105,7 @@ class ELMURConfig(Options):
     n_layers: int = option(1, "Number of layers; each owns a memory.", low=1)
     n_heads: int = option(2, "Attention heads; divides `d_model`.", low=1)
     d_ff: int = option(128, "Hidden width of the feed-forward networks.", low=1)
-    segment_length: int = option(2, "Tokens L of a segment; a full one is written.", low=1)
+    segment_length: int = option(1, "Tokens L of a segment; a full one is written.", low=1)
     memory_slots: int = option(32, "Memory embeddings M of each layer.", low=1)
     attention_window: int | None = option(
         8,
@@ -121,12 +121,15 @@ class ELMURConfig(Options):
         "Factor on the logits of how long ago a slot was written; 10 learns exact lags sooner.",
         low=0.0,
     )
+    rotate_distances: bool = option(
+        True, "Learn those logits in coordinates that all distances share: exact lags sooner."
+    )
     memory_init_std: float = option(
         0.1, "Standard deviation sigma of the initial memory's draw.", low=0.0
     )
     learned_memory: bool = option(True, "Train the initial memory; False keeps it as drawn.")
     memory_levels: int | None = option(
-        None,
+        2,
         "Values a written slot is rounded to (2: signs, 3: -1..1, 5: -2..2); None: real ones.",
         low=2,
         high=127,
@@ -176,6 +179,7 @@ class ModelArguments(TypedDict, total=False):
     attention_window: int | Search | None
     lru_blend: float | Search
     distance_scale: float | Search
+    rotate_distances: bool | Search
     memory_init_std: float | Search
     learned_memory: bool | Search
     memory_levels: int | Search | None
@@ -193,5 +197,7 @@ PAPER: ModelArguments = {
     "segment_length": 5,
     "memory_slots": 2,
     "attention_window": None,
+    "rotate_distances": False,
+    "memory_levels": None,
     "write_before_read": False,
 }

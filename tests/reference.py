@@ -6,6 +6,7 @@ LRU rule. Written from the equations; it shares with the model the parameters an
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -166,7 +167,7 @@ class PlainELMUR:
         """Attention to (vector, distance) pairs, where no distance stands for an empty slot."""
         d, size = self.options.d_model, self.options.d_model // self.options.n_heads
         reach = self.options.memory_slots * self.options.segment_length
-        table = self.options.distance_scale * self[f"{layer}.distance_bias.table"]
+        table = self.distance_table(self[f"{layer}.distance_bias.coordinates"])
         projected = self[f"{name}.query.weight"] @ query
         merged = np.zeros(d)
         for head in range(self.options.n_heads):
@@ -183,6 +184,20 @@ class PlainELMUR:
             for share, value in zip(softmax(logits), values, strict=True):
                 merged[own] += share * value
         return self[f"{name}.out.weight"] @ merged
+
+    def distance_table(self, coordinates):
+        """The logits of all distances: sums of waves, each as high as its coordinate says."""
+        n = len(coordinates)
+        if not self.options.rotate_distances:
+            return self.options.distance_scale * coordinates
+        table = np.zeros(coordinates.shape)
+        for i in range(n):
+            sign = (-1) ** sum(pair == "11" for pair in map("".join, pairwise(f"{i:b}")))
+            for k in range(n):
+                height = math.sqrt((1 if k == 0 else 2) / n)
+                wave = height * math.cos(math.pi * (2 * i + 1) * k / (2 * n))
+                table[i] += sign * wave * coordinates[k]
+        return self.options.distance_scale * table
 
     def residual(self, name, x, block):
         """Norm(x + block(x)), or x + block(Norm(x)) with `norm_first`."""

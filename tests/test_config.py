@@ -85,7 +85,7 @@ def test_what_an_editor_completes_are_the_options_with_their_types(arguments, op
 
 def test_commitment_needs_something_to_commit_to():
     with pytest.raises(ValueError, match=r"memory_commitment=0.1 .*memory_levels must be >= 2"):
-        ELMURConfig(memory_commitment=0.1)
+        ELMURConfig(memory_commitment=0.1, memory_levels=None)
     assert ELMURConfig(memory_commitment=0.1, memory_levels=2).memory_commitment == 0.1
 
 

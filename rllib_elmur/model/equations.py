@@ -1,8 +1,7 @@
 """ELMUR's equations (arXiv:2510.07151, section 3) in plain PyTorch: one layer, one segment.
 
-This file holds all parameters of a layer and all that a layer computes. `model/fast` computes the
-same from the same parameters in less time, for training and for acting; a test holds its outputs,
-states and gradients to this file. The numbers (1) to (7) are those of docs/model.md.
+All parameters of a layer and all that it computes. `model/fast` does the same in less time; a test
+holds its outputs, states and gradients to this. Numbers (1) to (7) are those of docs/model.md.
 """
 
 from collections.abc import Callable
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rllib_elmur.config import ELMURConfig
-from rllib_elmur.model.memory import Detach, build_rounding, lru_order
+from rllib_elmur.model.memory import Detach, build_rotation, build_rounding, lru_order
 
 
 class ELMURLayer(nn.Module):
@@ -179,16 +178,19 @@ def side_by_side(x: Tensor) -> Tensor:
 class DistanceBias(nn.Module):
     """The table E (paper, equation 7): a learned logit per head and signed, clamped distance.
 
-    An empty slot has no distance; it gets the last row of the table.
-
-    Args:
-        config: The options. Of `distance_scale` times E, Adam learns large logits in fewer steps.
+    An empty slot has no distance; it gets the last row. `distance_scale` and `rotate_distances`
+    change how soon Adam learns E, and not what it can be.
     """
 
     def __init__(self, config: ELMURConfig):
         super().__init__()
         self.reach, self.scale = config.memory_slots * config.segment_length, config.distance_scale
-        self.table = nn.Parameter(torch.zeros(2 * self.reach + 2, config.n_heads))
+        self.coordinates = nn.Parameter(torch.zeros(2 * self.reach + 2, config.n_heads))
+        self.rotation = build_rotation(config, len(self.coordinates))
+
+    def table(self) -> Tensor:
+        """All logits, (2 M L + 2, H)."""
+        return self.scale * self.rotation(self.coordinates)
 
     def row(self, distance: Tensor, empty: Tensor) -> Tensor:
         """The table's rows of integer distances (...), and of empty slots."""
@@ -197,7 +199,7 @@ class DistanceBias(nn.Module):
 
     def forward(self, distance: Tensor, empty: Tensor) -> Tensor:
         """Looks up (...) integer distances, and whether the slot is empty: (..., H)."""
-        return self.scale * nn.functional.embedding(self.row(distance, empty), self.table)
+        return nn.functional.embedding(self.row(distance, empty), self.table())
 
 
 def feed_forward(d_model: int, d_ff: int) -> nn.Sequential:

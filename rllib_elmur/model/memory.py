@@ -1,4 +1,4 @@
-"""Parts of a layer's memory: the LRU rule (paper, section 3.3), rounding, the gradient."""
+"""Parts of a layer's memory: the LRU rule (paper, section 3.3), rounding, gradients."""
 
 from typing import Any
 
@@ -84,3 +84,37 @@ class Detach(nn.Module):
     def forward(self, memory: Tensor) -> Tensor:
         """Returns the memory without its history."""
         return memory.detach()
+
+
+def build_rotation(config: ELMURConfig, n: int) -> nn.Module:
+    """The coordinates of a table of n rows (`rotate_distances`); the rows themselves without."""
+    return Rotation(n) if config.rotate_distances else nn.Identity()
+
+
+class Rotation(nn.Module):
+    """Turns learned coordinates into a table of n rows, by an orthogonal matrix.
+
+    Adam moves each parameter by about the learning rate in a step. If the rows of a table are the
+    parameters, a single logit moves no faster. Here each row is a sum of n coordinates, which move
+    it together, by up to sqrt(n) of that; what they do without agreement is no more than before.
+    The matrix is the discrete cosine transform, its rows with the signs of the Rudin-Shapiro
+    sequence, in which no pattern of the table is a matter of few coordinates.
+
+    Args:
+        n: The number of rows.
+    """
+
+    matrix: Tensor
+
+    def __init__(self, n: int):
+        super().__init__()
+        row = torch.arange(n, dtype=torch.float64)
+        cosines = torch.cos(torch.pi / n * (row[:, None] + 0.5) * row) * (2 / n) ** 0.5
+        cosines[:, 0] /= 2**0.5
+        signs = torch.tensor([(-1.0) ** (i & i >> 1).bit_count() for i in range(n)])
+        matrix = (signs[:, None] * cosines).to(torch.get_default_dtype())
+        self.register_buffer("matrix", matrix, persistent=False)
+
+    def forward(self, coordinates: Tensor) -> Tensor:
+        """Turns (n, H) coordinates into (n, H) rows."""
+        return self.matrix @ coordinates

@@ -62,7 +62,7 @@ class _Policy:
     def _bias(self, name, distance, empty):  # the table E
         reach = self.o.memory_slots * self.o.segment_length
         row = np.where(empty, 2 * reach + 1, np.clip(distance, -reach, reach) + reach)
-        return self.o.distance_scale * self.w[f"{name}.distance_bias.table"][row]
+        return self.w[f"{name}.distance_bias.table"][row]
 
     def _run(self, seen, tree, memory, written):  # -> logits (N, A), what leaves write (F, n, d)
         symbol, depth, path, leaves = tree

@@ -19,7 +19,7 @@ from rllib_elmur.proof.certificate import Certificate
 
 _OPTIONS = (
     *("n_layers", "n_heads", "segment_length"),
-    *("memory_slots", "memory_levels", "lru_blend", "write_before_read", "distance_scale"),
+    *("memory_slots", "memory_levels", "lru_blend", "write_before_read"),
 )
 
 
@@ -74,8 +74,12 @@ class Proof:
 
     @cached_property
     def weights(self) -> dict[str, NDArray]:
-        """The policy's parameters by name, as `model/equations.py` names them."""
+        """The policy's parameters by name, as `model/equations.py` names them, and the tables E."""
         state = self._network.state_dict()
+        for i, layer in enumerate(self._network.elmur.layers):
+            prefix = f"elmur.layers.{i}.distance_bias"
+            del state[f"{prefix}.coordinates"]
+            state[f"{prefix}.table"] = layer.distance_bias.table().detach()
         return {name: value.numpy() for name, value in state.items()}
 
     @cached_property

@@ -33,6 +33,7 @@ OPTIONS = {
     "memory_slots": 2,
     "attention_window": None,
     "write_before_read": False,
+    "rotate_distances": False,
     "memory_levels": 2,
 }
 TRAINING = {

@@ -86,8 +86,9 @@ def _config(n_layers: int, n_envs: int) -> PPOConfig:
         use_kl_loss=False,
     )
     config.debugging(seed=0)
-    sizes = {**getattr(rllib_elmur, "PAPER", {}), "n_layers": n_layers}  # once the defaults
-    return rllib_elmur.use_elmur(config, **sizes, max_seq_len=35, memory_levels=2)
+    sizes = getattr(rllib_elmur, "PAPER", {})  # once the defaults
+    options = {**sizes, "n_layers": n_layers, "memory_levels": 2, "max_seq_len": 35}
+    return rllib_elmur.use_elmur(config, **options)
 
 
 def _runner(n_layers: int, n_envs: int) -> Any:

@@ -1,5 +1,6 @@
 """Models, states and ways of cutting an episode for the tests of the model."""
 
+import contextlib
 from itertools import pairwise
 
 import torch
@@ -26,6 +27,7 @@ sizes = st.fixed_dictionaries(
         "write_before_read": st.booleans(),
         "lru_blend": st.sampled_from([0.0, 0.3, 0.8, 1.0]),
         "distance_scale": st.sampled_from([1.0, 8.0]),
+        "rotate_distances": st.booleans(),
         "attention_window": st.none() | st.integers(1, 16),
     }
 )
@@ -39,11 +41,20 @@ def examples(n):
 def build(seed=0, dtype=torch.float64, **options):
     """A small ELMUR none of whose parameters is zero, one or shared by two layers."""
     options = {**PAPER, "d_model": 8, "n_heads": 2, "d_ff": 12, **options}
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), in_precision(dtype):
         torch.manual_seed(seed)
-        model = ELMUR(ELMURConfig(**options)).to(dtype)
+        model = ELMUR(ELMURConfig(**options))
         shake(model)
     return model
+
+
+@contextlib.contextmanager
+def in_precision(dtype):
+    """What is built inside has this dtype, and constants its precision."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    yield
+    torch.set_default_dtype(before)
 
 
 def network(seed, **options):

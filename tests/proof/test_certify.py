@@ -9,7 +9,7 @@ import pytest
 import ray
 import torch
 from ray import cloudpickle
-from small_training import ROUNDED, SMALL, untrained_checkpoint
+from small_training import ROUNDED, untrained_checkpoint
 from test_search import scripts
 
 import rllib_elmur
@@ -63,7 +63,9 @@ def test_what_has_no_certificate_is_said(rllib, checkpoint, tmp_path):
 def test_a_real_valued_memory_cannot_be_certified():
     env = gymnasium.make("rllib_elmur/TMazePassive-v0")
     module = rllib_elmur.ELMURTorchRLModule(
-        observation_space=env.observation_space, action_space=env.action_space, model_config={}
+        observation_space=env.observation_space,
+        action_space=env.action_space,
+        model_config={"memory_levels": None},
     )
     with pytest.raises(UserError, match=r"memory_levels=None.*memory_levels >= 2"):
         certify_module(module, env)
@@ -164,7 +166,7 @@ def test_a_task_with_too_many_situations_to_list_is_said():
 
 def test_a_training_that_is_to_end_with_a_proof_needs_a_rounded_memory(rllib, tmp_path):
     file = tmp_path / "small.yaml"
-    file.write_text(SMALL)
+    file.write_text(ROUNDED.replace("memory_levels: 2", "memory_levels: null"))
     code, output = rllib("train", "file", file, "--stop", '{"certified": 1}')
     assert code == 1 and "memory_levels=None" in output
     assert not ray.is_initialized()

@@ -50,7 +50,7 @@ class Anything(gym.Env):
 def algorithm():
     config = PPOConfig().environment(Anything).env_runners(num_env_runners=0)
     config.learners(num_learners=0)
-    rllib_elmur.use_elmur(config, **rllib_elmur.PAPER, memory_levels=2, d_model=8)
+    rllib_elmur.use_elmur(config, **{**rllib_elmur.PAPER, "memory_levels": 2}, d_model=8)
     built = config.build_algo()
     yield built
     built.stop()

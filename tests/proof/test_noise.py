@@ -130,7 +130,7 @@ def test_a_spread_that_is_none_is_refused(spread):
 
 def test_bounds_are_known_of_vectors_only():
     space = gymnasium.spaces.Discrete(3)
-    network = PolicyNetwork(space, 4, ELMURConfig(**PAPER, memory_levels=2))
+    network = PolicyNetwork(space, 4, ELMURConfig(**{**PAPER, "memory_levels": 2}))
     with pytest.raises(UserError, match="for vectors only, not for what CategoryEncoder reads"):
         _require_bounds(network, task_of(0.1))
     _require_bounds(network, task_of(None))

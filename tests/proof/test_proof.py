@@ -57,7 +57,7 @@ def uncertain():
 
 
 def categories():
-    config = ELMURConfig(**PAPER, d_model=8, d_ff=8, memory_levels=3)
+    config = ELMURConfig(**{**PAPER, "memory_levels": 3}, d_model=8, d_ff=8)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         network = PolicyNetwork(gymnasium.spaces.MultiDiscrete([2, 3], start=[0, 5]), 3, config)
@@ -230,7 +230,7 @@ def test_the_checker_computes_what_the_policy_does(seed, written, **options):
 
 
 def test_only_vectors_and_categories_are_written(tmp_path):
-    config = ELMURConfig(**PAPER, d_model=8, d_ff=8, memory_levels=2)
+    config = ELMURConfig(**{**PAPER, "memory_levels": 2}, d_model=8, d_ff=8)
     network = PolicyNetwork(gymnasium.spaces.Box(0, 1, (3, 3)), 2, config)
     with torch.no_grad():
         network.pi.bias.copy_(torch.tensor([9.0, 0.0]))

@@ -51,7 +51,9 @@ def trained(seed, steps, longest, **options):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         config = ELMURConfig(
-            **{**PAPER, "n_layers": 1, "n_heads": 2, **options}, d_model=8, d_ff=16, memory_levels=2
+            **{**PAPER, "n_layers": 1, "n_heads": 2, "memory_levels": 2, **options},
+            d_model=8,
+            d_ff=16,
         )
         network = PolicyNetwork(gymnasium.spaces.Box(-1, 1, (4,)), 4, config)
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)

@@ -43,8 +43,7 @@ class StepWeights(NamedTuple):
         layers, n_layers = elmur.absorbed.layers(), elmur.config.n_layers
         writes = [weights.write for weights in layers]
         write = stack(writes) if n_layers > 1 else writes[0]
-        biases = [layer.distance_bias for layer in elmur.layers]
-        tables = torch.cat([bias.scale * bias.table for bias in biases])
+        tables = torch.cat([layer.distance_bias.table() for layer in elmur.layers])
         initial = torch.stack([layer.initial_memory for layer in elmur.layers])  # (n, M, d)
         projected = fast.project_slots(initial.flatten(0, 1), write)
         return cls(
