@@ -167,7 +167,7 @@ class PlainELMUR:
         """Attention to (vector, distance) pairs, where no distance stands for an empty slot."""
         d, size = self.options.d_model, self.options.d_model // self.options.n_heads
         reach = self.options.memory_slots * self.options.segment_length
-        table = self.distance_table(self[f"{layer}.distance_bias.coordinates"])
+        table = self.distance_table(f"{layer}.distance_bias.learned")
         projected = self[f"{name}.query.weight"] @ query
         merged = np.zeros(d)
         for head in range(self.options.n_heads):
@@ -185,11 +185,12 @@ class PlainELMUR:
                 merged[own] += share * value
         return self[f"{name}.out.weight"] @ merged
 
-    def distance_table(self, coordinates):
+    def distance_table(self, name):
         """The logits of all distances: sums of waves, each as high as its coordinate says."""
-        n = len(coordinates)
         if not self.options.rotate_distances:
-            return self.options.distance_scale * coordinates
+            return self.options.distance_scale * self[f"{name}.rows"]
+        coordinates = self[f"{name}.coordinates"]
+        n = len(coordinates)
         table = np.zeros(coordinates.shape)
         for i in range(n):
             sign = (-1) ** sum(pair == "11" for pair in map("".join, pairwise(f"{i:b}")))

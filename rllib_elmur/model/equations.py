@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rllib_elmur.config import ELMURConfig
-from rllib_elmur.model.memory import Detach, build_rotation, build_rounding, lru_order
+from rllib_elmur.model.memory import Detach, build_rounding, build_table, lru_order
 
 
 class ELMURLayer(nn.Module):
@@ -185,12 +185,11 @@ class DistanceBias(nn.Module):
     def __init__(self, config: ELMURConfig):
         super().__init__()
         self.reach, self.scale = config.memory_slots * config.segment_length, config.distance_scale
-        self.coordinates = nn.Parameter(torch.zeros(2 * self.reach + 2, config.n_heads))
-        self.rotation = build_rotation(config, len(self.coordinates))
+        self.learned = build_table(config, 2 * self.reach + 2)
 
     def table(self) -> Tensor:
         """All logits, (2 M L + 2, H)."""
-        return self.scale * self.rotation(self.coordinates)
+        return self.scale * self.learned()
 
     def row(self, distance: Tensor, empty: Tensor) -> Tensor:
         """The table's rows of integer distances (...), and of empty slots."""

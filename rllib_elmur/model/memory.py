@@ -86,27 +86,45 @@ class Detach(nn.Module):
         return memory.detach()
 
 
-def build_rotation(config: ELMURConfig, n: int) -> nn.Module:
-    """The coordinates of a table of n rows (`rotate_distances`); the rows themselves without."""
-    return Rotation(n) if config.rotate_distances else nn.Identity()
+def build_table(config: ELMURConfig, n: int) -> nn.Module:
+    """What makes a learned table of n rows, (n, H): with `rotate_distances` out of coordinates."""
+    return RotatedTable(n, config.n_heads) if config.rotate_distances else Table(n, config.n_heads)
 
 
-class Rotation(nn.Module):
-    """Turns learned coordinates into a table of n rows, by an orthogonal matrix.
+class Table(nn.Module):
+    """A table whose entries are parameters.
+
+    Args:
+        n: The number of rows.
+        n_heads: Of columns.
+    """
+
+    def __init__(self, n: int, n_heads: int):
+        super().__init__()
+        self.rows = nn.Parameter(torch.zeros(n, n_heads))
+
+    def forward(self) -> Tensor:
+        """The table, (n, H)."""
+        return self.rows
+
+
+class RotatedTable(nn.Module):
+    """A table whose columns are an orthogonal matrix times learned coordinates.
 
     Adam moves each parameter by about the learning rate in a step. If the rows of a table are the
     parameters, a single logit moves no faster. Here each row is a sum of n coordinates, which move
     it together, by up to sqrt(n) of that; what they do without agreement is no more than before.
     The matrix is the discrete cosine transform, its rows with the signs of the Rudin-Shapiro
-    sequence, in which no pattern of the table is a matter of few coordinates.
+    sequence, with which no pattern of the table is a matter of few coordinates.
 
     Args:
         n: The number of rows.
+        n_heads: Of columns.
     """
 
     matrix: Tensor
 
-    def __init__(self, n: int):
+    def __init__(self, n: int, n_heads: int):
         super().__init__()
         row = torch.arange(n, dtype=torch.float64)
         cosines = torch.cos(torch.pi / n * (row[:, None] + 0.5) * row) * (2 / n) ** 0.5
@@ -114,7 +132,8 @@ class Rotation(nn.Module):
         signs = torch.tensor([(-1.0) ** (i & i >> 1).bit_count() for i in range(n)])
         matrix = (signs[:, None] * cosines).to(torch.get_default_dtype())
         self.register_buffer("matrix", matrix, persistent=False)
+        self.coordinates = nn.Parameter(torch.zeros(n, n_heads))
 
-    def forward(self, coordinates: Tensor) -> Tensor:
-        """Turns (n, H) coordinates into (n, H) rows."""
-        return self.matrix @ coordinates
+    def forward(self) -> Tensor:
+        """The table, (n, H)."""
+        return self.matrix @ self.coordinates

@@ -17,6 +17,7 @@ SIZES = (
     "segment_length",
     "memory_slots",
     "attention_window",
+    "rotate_distances",
     "norm_first",
 )
 _SPACES = ("observation_space", "action_space")

@@ -74,13 +74,8 @@ class Proof:
 
     @cached_property
     def weights(self) -> dict[str, NDArray]:
-        """The policy's parameters by name, as `model/equations.py` names them, and the tables E."""
-        state = self._network.state_dict()
-        for i, layer in enumerate(self._network.elmur.layers):
-            prefix = f"elmur.layers.{i}.distance_bias"
-            del state[f"{prefix}.coordinates"]
-            state[f"{prefix}.table"] = layer.distance_bias.table().detach()
-        return {name: value.numpy() for name, value in state.items()}
+        """What `weights_of` says of the policy."""
+        return weights_of(self._network)
 
     @cached_property
     def digest(self) -> str:
@@ -123,6 +118,16 @@ class Proof:
             digest=self.digest,
             **{f"weight/{name}": array for name, array in self.weights.items()},
         )
+
+
+def weights_of(network: PolicyNetwork) -> dict[str, NDArray]:
+    """A policy's parameters as `model/equations.py` names them; of distances the table E itself."""
+    state = network.state_dict()
+    for i, layer in enumerate(network.elmur.layers):
+        prefix = f"elmur.layers.{i}.distance_bias."
+        state = {name: value for name, value in state.items() if not name.startswith(prefix)}
+        state[f"{prefix}table"] = layer.distance_bias.table().detach()
+    return {name: value.numpy() for name, value in state.items()}
 
 
 def require_points(task: FiniteTask, path: Path) -> None:

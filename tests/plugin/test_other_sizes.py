@@ -25,6 +25,7 @@ OTHER = {
     "attention_window": 5,
     "lru_blend": 0.5,
     "distance_scale": 8.0,
+    "rotate_distances": True,
     "memory_init_std": 0.2,
     "learned_memory": False,
     "memory_levels": 3,
@@ -36,7 +37,7 @@ OTHER = {
 
 
 def shapes(**options):
-    config = ELMURConfig(**{**{"memory_levels": 2}, **options})
+    config = ELMURConfig(**{"rotate_distances": False, **options})
     network = PolicyNetwork(gym.spaces.Box(-1, 1, (3,)), 4, config)
     return {name: value.shape for name, value in network.state_dict().items()}
 

@@ -76,7 +76,7 @@ def test_impala_begins_with_the_weights_of_ppo(saved, ray_is_quiet):
     config.env_runners(num_env_runners=0, rollout_fragment_length=10)
     config.learners(num_learners=0).training(train_batch_size_per_learner=20, lr=0.0)
     config.reporting(min_time_s_per_iteration=0).debugging(log_level="ERROR")
-    impala = rllib_elmur.use_elmur(config, memory_levels=2, **SMALL).build_algo()
+    impala = rllib_elmur.use_elmur(config, **{**SMALL, "memory_levels": 2}).build_algo()
     impala.restore_from_path(path)
     for name, value in weights(learner_module(impala)).items():
         assert np.array_equal(value, expected[name]), name

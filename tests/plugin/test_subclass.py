@@ -148,7 +148,7 @@ def of_two(config):
         (
             lambda: by_hand(),
             ", d_model=16, n_layers=2, d_ff=16, segment_length=3, memory_slots=2, "
-            "attention_window=None, memory_levels=2",
+            "attention_window=None, rotate_distances=False",
         ),
         (lambda: by_hand(Bolder), ", module_class=Bolder, d_model=16"),
         (lambda: of_two(ppo(TwoAgents)), ", d_model=16"),

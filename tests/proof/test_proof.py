@@ -22,7 +22,7 @@ from rllib_elmur.model.network import PolicyNetwork
 from rllib_elmur.proof import check
 from rllib_elmur.proof.automaton import PolicyAutomaton, trees_of
 from rllib_elmur.proof.minimal import minimise
-from rllib_elmur.proof.proof import Proof
+from rllib_elmur.proof.proof import Proof, weights_of
 from rllib_elmur.proof.search import check_all_episodes
 
 MAZE = TMazePassiveEnv().finite_task()
@@ -202,6 +202,7 @@ def test_a_proof_without_the_start_or_a_state_or_a_transition_is_rejected(file):
     memory_levels=st.sampled_from([2, 3, 4, 5]),
     norm_first=st.booleans(),
     write_before_read=st.booleans(),
+    rotate_distances=st.booleans(),
     lru_blend=st.sampled_from([0.3, 1.0]),
     written=st.integers(0, 3),
 )
@@ -219,8 +220,7 @@ def test_the_checker_computes_what_the_policy_does(seed, written, **options):
     memory[:, :, : slots - written] = 0
     automaton = PolicyAutomaton(network, torch.as_tensor(task.observation))
     logits, updates = automaton.run(tree, memory.float(), written)
-    weights = {name: value.numpy() for name, value in network.state_dict().items()}
-    checked = check._Policy(weights, vars(config))
+    checked = check._Policy(weights_of(network), vars(config))
     found, writes = checked._run(task.observation, tree, memory[0].numpy(), written)
     np.testing.assert_allclose(found, logits[0].numpy(), atol=2e-4)
     np.testing.assert_allclose(writes, updates[0].numpy(), atol=2e-4)
