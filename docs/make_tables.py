@@ -231,7 +231,7 @@ def _dips() -> Iterable[Iterable[str]]:
 
 @table(
     "readme-example",
-    "seed | solved after env steps | success at 30 / 100 / 1,000",
+    "seed | solved after env steps | success at 30 / 100 / 1,000 / 10,000",
     "readme-example",
 )
 def _readme_example() -> Iterable[Iterable[str]]:

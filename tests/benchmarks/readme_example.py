@@ -25,7 +25,7 @@ from rllib_elmur.plugin.success import SuccessMetric
 from rllib_elmur.runs.evaluate import evaluate
 from rllib_elmur.runs.options import EvaluateOptions
 
-LENGTHS, EPISODES = [30, 100, 1000], 32
+LENGTHS, EPISODES = [30, 100, 1000, 10_000], 32
 
 
 def trained(seed: int, steps: int, checkpoint: Path, console: Console) -> Curve:
