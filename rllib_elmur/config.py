@@ -122,7 +122,7 @@ class ELMURConfig(Options):
         low=0.0,
     )
     rotate_distances: bool = option(
-        True, "Learn those logits in coordinates that all distances share: exact lags sooner."
+        True, "Learn the logits of distances in shared coordinates: exact lags are learned sooner."
     )
     memory_init_std: float = option(
         0.1, "Standard deviation sigma of the initial memory's draw.", low=0.0
@@ -189,8 +189,8 @@ class ModelArguments(TypedDict, total=False):
     norm_first: bool | Search
 
 
-# The memory of the paper: attention ends with the segment, and two slots a layer. Its proofs, and
-# those of this package, are about memories of this form.
+# The memory of the paper: attention ends with the segment, and two slots of real values a layer. A
+# proof needs this form and `memory_levels`.
 PAPER: ModelArguments = {
     "n_layers": 2,
     "n_heads": 4,

@@ -1,7 +1,8 @@
 """ELMUR's equations (arXiv:2510.07151, section 3) in plain PyTorch: one layer, one segment.
 
-All parameters of a layer and all that it computes. `model/fast` does the same in less time; a test
-holds its outputs, states and gradients to this. Numbers (1) to (7) are those of docs/model.md.
+All that a layer computes, and its parameters (the table of distances: model/memory.py).
+`model/fast` does the same in less time; a test holds its outputs, states and gradients to this.
+Numbers (1) to (7) are those of docs/model.md.
 """
 
 from collections.abc import Callable

@@ -115,10 +115,10 @@ class RotatedTable(nn.Module):
     parameters, a single logit moves no faster. Here each row is a sum of n coordinates, which move
     it together, by up to sqrt(n) of that; what they do without agreement is no more than before.
     The matrix is the discrete cosine transform, its rows with the signs of the Rudin-Shapiro
-    sequence, with which no pattern of the table is a matter of few coordinates.
+    sequence: simple patterns (one distance, all of them, one half) then take many coordinates.
 
     Args:
-        n: The number of rows.
+        n: The number of rows. The matrix has n * n numbers.
         n_heads: Of columns.
     """
 

@@ -1,9 +1,10 @@
 """Format numbers of what leaves a process: snapshots of the state, and saved weights.
 
 A number goes up with each change after which the other side would misread: another order or type of
-a snapshot's parts, other names, shapes or meanings of parameters. A version reads its own numbers
-and no others. What it is handed with another number, or without one, is refused by one sentence
-with both; nothing is converted.
+a snapshot's parts, other names, shapes or meanings of parameters, other defaults (what is saved of
+the options are those that were given). A version reads its own numbers and no others. What it is
+handed with another number, or without one, is refused by one sentence with both; nothing is
+converted.
 
 - `SNAPSHOT` is the first byte of each snapshot that an env runner sends to a learner. The numbers
   differ where the nodes of a cluster have different versions of this package.
@@ -17,7 +18,7 @@ from typing import Any
 from rllib_elmur.plugin.ray_files import metadata_of
 
 SNAPSHOT = 1
-CHECKPOINT = 1
+CHECKPOINT = 2
 KEY = "rllib_elmur_format"
 
 

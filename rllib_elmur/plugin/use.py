@@ -207,7 +207,11 @@ def _with_options(spec: Any, options: dict[str, Any]) -> bool:
     specs = spec.rl_module_specs.values() if isinstance(spec, MultiRLModuleSpec) else ()
     elmurs = [part for part in specs if is_elmur(part.module_class)]
     defaults = dataclasses.asdict(PolicyOptions())
-    given = {name: value for name, value in options.items() if value != defaults.get(name)}
+    given = {
+        name: value
+        for name, value in options.items()
+        if name not in defaults or value != defaults[name]
+    }
     for part in elmurs:
         part.model_config = options | as_mapping(part.model_config) | given
     return bool(elmurs)

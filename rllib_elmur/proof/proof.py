@@ -121,12 +121,16 @@ class Proof:
 
 
 def weights_of(network: PolicyNetwork) -> dict[str, NDArray]:
-    """A policy's parameters as `model/equations.py` names them; of distances the table E itself."""
+    """A policy's parameters as `model/equations.py` names them; of distances the table E itself.
+
+    E is computed in double precision, so that all machines give it the same digest.
+    """
     state = network.state_dict()
     for i, layer in enumerate(network.elmur.layers):
         prefix = f"elmur.layers.{i}.distance_bias."
         state = {name: value for name, value in state.items() if not name.startswith(prefix)}
-        state[f"{prefix}table"] = layer.distance_bias.table().detach()
+        bias = copy.deepcopy(layer.distance_bias).double()
+        state[f"{prefix}table"] = bias.table().detach().float()
     return {name: value.numpy() for name, value in state.items()}
 
 

@@ -53,8 +53,10 @@ def in_precision(dtype):
     """What is built inside has this dtype, and constants its precision."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
-    yield
-    torch.set_default_dtype(before)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def network(seed, **options):
@@ -76,7 +78,8 @@ def shake(module, scale=0.2):
 
 def with_options(model, **options):
     """The same weights under other options."""
-    other = ELMUR(ELMURConfig(**{**vars(model.config), **options})).to(dtype_of(model))
+    with in_precision(dtype_of(model)):
+        other = ELMUR(ELMURConfig(**{**vars(model.config), **options}))
     other.load_state_dict(model.state_dict())
     return other
 

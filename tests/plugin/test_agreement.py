@@ -13,7 +13,7 @@ from ray.rllib.core.learner.training_data import TrainingData
 from rllib_elmur.plugin.columns import state_column
 
 # The paper's form, and that of the defaults.
-FORMS = [{}, {"attention_window": 5, "write_before_read": True}]
+FORMS = [{}, {"attention_window": 5, "write_before_read": True, "rotate_distances": True}]
 
 
 @pytest.mark.parametrize("batch_mode", ["truncate_episodes", "complete_episodes"])

@@ -21,7 +21,7 @@ WAYS = {
 }
 MODELS = [
     {},
-    {"attention_window": 8, "norm_first": True, "memory_levels": 5},
+    {"attention_window": 8, "norm_first": True, "memory_levels": 5, "rotate_distances": True},
 ]
 ENV = {"action": gym.spaces.Box(-1, 1, (2,)), "lengths": [9, 30]}
 

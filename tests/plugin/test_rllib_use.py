@@ -192,7 +192,7 @@ def test_an_observation_that_is_not_a_number_is_named_and_the_checkpoint_stays_u
 
 def test_two_learners_train_on_slices_and_count_what_they_mask() -> None:
     # An environment that the learners' processes can import; its episodes take 20 steps.
-    config = elmur_ppo(TMAZE, {"corridor_length": 9, "slack": 2.0})
+    config = elmur_ppo(TMAZE, {"corridor_length": 9, "slack": 2.0}, rotate_distances=True)
     config.env_runners(num_envs_per_env_runner=3)
     config.learners(num_learners=2, num_cpus_per_learner=1)
     config.training(train_batch_size_per_learner=64, minibatch_size=32)

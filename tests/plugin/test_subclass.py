@@ -212,3 +212,13 @@ def test_a_config_whose_learner_is_the_users_is_not_by_hand():
     assert config.learner_class is OwnLearner
     module = config.get_rl_module_spec(env=RandomEnv()).build()
     assert module.is_attached
+
+
+def test_none_that_is_asked_for_overrules_the_options_of_a_spec_of_several_modules():
+    config = of_two(ppo(TwoAgents))
+    part = config.rl_module_spec.rl_module_specs["first"]
+    part.model_config = {**SMALL, "memory_levels": 2}
+    rllib_elmur.use_elmur(config, memory_levels=None)
+    options = config.rl_module_spec.rl_module_specs["first"].model_config
+    assert options["memory_levels"] is None
+    assert options["d_model"] == SMALL["d_model"]
