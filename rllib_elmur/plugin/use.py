@@ -1,6 +1,6 @@
 """The one line that puts ELMUR into an RLlib config."""
 
-import dataclasses
+from collections.abc import Collection
 from functools import partial
 from typing import Any, TypeVar, Unpack, cast
 
@@ -84,7 +84,7 @@ def use_elmur(
     previous = {part: model[f"previous_{part}"] for part in ("action", "reward")}
     _set_learner(config, given, previous)
     _set_env_runner(config, previous)
-    _set_module(config, module_class, model)
+    _set_module(config, module_class, model, options)
     return config
 
 
@@ -186,7 +186,10 @@ def use_vector_form(config: AlgorithmConfig) -> None:
 
 
 def _set_module(
-    config: AlgorithmConfig, module_class: type[ELMURTorchRLModule], options: dict[str, Any]
+    config: AlgorithmConfig,
+    module_class: type[ELMURTorchRLModule],
+    options: dict[str, Any],
+    asked_for: Collection[str],
 ) -> None:
     # RLlib lays the spec's options over the config's. Tune searches in the config only, and RLlib's
     # offline data pipeline reads `max_seq_len` there.
@@ -195,23 +198,21 @@ def _set_module(
     env = getattr(config.env, "__name__", config.env)
     fixed[ENVIRONMENT] = "the environment" if env is None else f"the environment {env}"
     spec: Any = config.rl_module_spec
-    if not _with_options(spec, fixed):
+    if not _with_options(spec, fixed, {*asked_for, ENVIRONMENT}):
         spec = RLModuleSpec(module_class=module_class, model_config=fixed)
     config.rl_module(
         rl_module_spec=spec, model_config={"max_seq_len": options["max_seq_len"]} | searched
     )
 
 
-def _with_options(spec: Any, options: dict[str, Any]) -> bool:
-    """Gives options to the ELMUR modules of a spec of several modules; False if it has none."""
+def _with_options(spec: Any, options: dict[str, Any], asked_for: Collection[str]) -> bool:
+    """Gives options to the ELMUR modules of a spec of several modules; False if it has none.
+
+    What is asked for overrules the spec; of the others, the spec's own values stay.
+    """
     specs = spec.rl_module_specs.values() if isinstance(spec, MultiRLModuleSpec) else ()
     elmurs = [part for part in specs if is_elmur(part.module_class)]
-    defaults = dataclasses.asdict(PolicyOptions())
-    given = {
-        name: value
-        for name, value in options.items()
-        if name not in defaults or value != defaults[name]
-    }
+    given = {name: value for name, value in options.items() if name in asked_for}
     for part in elmurs:
         part.model_config = options | as_mapping(part.model_config) | given
     return bool(elmurs)

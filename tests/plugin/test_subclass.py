@@ -214,11 +214,17 @@ def test_a_config_whose_learner_is_the_users_is_not_by_hand():
     assert module.is_attached
 
 
-def test_none_that_is_asked_for_overrules_the_options_of_a_spec_of_several_modules():
+@pytest.mark.parametrize(
+    ("name", "of_spec", "asked_for"),
+    [("memory_levels", 2, None), ("memory_levels", 3, 2), ("previous_action", True, False)],
+)
+def test_what_is_asked_for_overrules_a_spec_of_several_modules_also_if_it_is_a_default(
+    name, of_spec, asked_for
+):
     config = of_two(ppo(TwoAgents))
     part = config.rl_module_spec.rl_module_specs["first"]
-    part.model_config = {**SMALL, "memory_levels": 2}
-    rllib_elmur.use_elmur(config, memory_levels=None)
+    part.model_config = {**SMALL, name: of_spec}
+    rllib_elmur.use_elmur(config, **{name: asked_for})
     options = config.rl_module_spec.rl_module_specs["first"].model_config
-    assert options["memory_levels"] is None
+    assert options[name] is asked_for
     assert options["d_model"] == SMALL["d_model"]
