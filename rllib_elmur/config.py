@@ -190,7 +190,7 @@ class ModelArguments(TypedDict, total=False):
 
 
 # The memory of the paper: attention ends with the segment, and two slots of real values a layer. A
-# proof needs this form and `memory_levels`.
+# proof needs this attention and `memory_levels`.
 PAPER: ModelArguments = {
     "n_layers": 2,
     "n_heads": 4,

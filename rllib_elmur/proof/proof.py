@@ -126,12 +126,11 @@ def weights_of(network: PolicyNetwork) -> dict[str, NDArray]:
     E is computed in double precision, so that all machines give it the same digest.
     """
     state = network.state_dict()
+    weights = {name: state[name].numpy() for name in state if ".distance_bias." not in name}
     for i, layer in enumerate(network.elmur.layers):
-        prefix = f"elmur.layers.{i}.distance_bias."
-        state = {name: value for name, value in state.items() if not name.startswith(prefix)}
-        bias = copy.deepcopy(layer.distance_bias).double()
-        state[f"{prefix}table"] = bias.table().detach().float()
-    return {name: value.numpy() for name, value in state.items()}
+        table = copy.deepcopy(layer.distance_bias).double().table()
+        weights[f"elmur.layers.{i}.distance_bias.table"] = table.detach().float().numpy()
+    return weights
 
 
 def require_points(task: FiniteTask, path: Path) -> None:

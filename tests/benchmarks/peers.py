@@ -27,15 +27,8 @@ torch.set_num_threads(1)
 ENVIRONMENT = "rllib_elmur/TMazePassive-v0"
 ROUNDS = 7
 Row = dict[str, Any]  # of a table of ratios
-OPTIONS = {
-    "n_heads": 4,
-    "segment_length": 5,
-    "memory_slots": 2,
-    "attention_window": None,
-    "write_before_read": False,
-    "rotate_distances": False,
-    "memory_levels": 2,
-}
+OPTIONS = {**rllib_elmur.PAPER, "memory_levels": 2}
+del OPTIONS["n_layers"]  # each benchmark names its own
 TRAINING = {
     "minibatch_size": 1000,
     "num_epochs": 6,
