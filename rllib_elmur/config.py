@@ -124,12 +124,16 @@ class ELMURConfig(Options):
     rotate_distances: bool = option(
         True, "Learn the logits of distances in shared coordinates: exact lags are learned sooner."
     )
+    read_empty_slots: bool = option(
+        False,
+        "Read slots that were never written, as the paper does; a policy can then count them.",
+    )
     memory_init_std: float = option(
         0.1, "Standard deviation sigma of the initial memory's draw.", low=0.0
     )
     learned_memory: bool = option(True, "Train the initial memory; False keeps it as drawn.")
     memory_levels: int | None = option(
-        2,
+        5,
         "Values a written slot is rounded to (2: signs, 3: -1..1, 5: -2..2); None: real ones.",
         low=2,
         high=127,
@@ -180,6 +184,7 @@ class ModelArguments(TypedDict, total=False):
     lru_blend: float | Search
     distance_scale: float | Search
     rotate_distances: bool | Search
+    read_empty_slots: bool | Search
     memory_init_std: float | Search
     learned_memory: bool | Search
     memory_levels: int | Search | None
@@ -198,6 +203,7 @@ PAPER: ModelArguments = {
     "memory_slots": 2,
     "attention_window": None,
     "rotate_distances": False,
+    "read_empty_slots": True,
     "memory_levels": None,
     "write_before_read": False,
 }

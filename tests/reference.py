@@ -186,9 +186,16 @@ class PlainELMUR:
         return self[f"{name}.out.weight"] @ merged
 
     def distance_table(self, name):
-        """The logits of all distances: sums of waves, each as high as its coordinate says."""
-        if not self.options.rotate_distances:
-            return self.options.distance_scale * self[f"{name}.rows"]
+        """The logits of all distances, and of an empty slot."""
+        options = self.options
+        learned = self.waves(name) if options.rotate_distances else self[f"{name}.rows"]
+        table = options.distance_scale * learned
+        if options.read_empty_slots:
+            return table
+        return np.concatenate([table, np.full((1, options.n_heads), -100.0)])
+
+    def waves(self, name):
+        """Logits that are sums of waves, each as high as its coordinate says."""
         coordinates = self[f"{name}.coordinates"]
         n = len(coordinates)
         table = np.zeros(coordinates.shape)
@@ -198,7 +205,7 @@ class PlainELMUR:
                 height = math.sqrt((1 if k == 0 else 2) / n)
                 wave = height * math.cos(math.pi * (2 * i + 1) * k / (2 * n))
                 table[i] += sign * wave * coordinates[k]
-        return self.options.distance_scale * table
+        return table
 
     def residual(self, name, x, block):
         """Norm(x + block(x)), or x + block(Norm(x)) with `norm_first`."""

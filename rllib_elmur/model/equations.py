@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rllib_elmur.config import ELMURConfig
-from rllib_elmur.model.memory import Detach, build_rounding, build_table, lru_order
+from rllib_elmur.model.memory import UNREAD, Detach, build_rounding, build_table, lru_order
 
 
 class ELMURLayer(nn.Module):
@@ -179,18 +179,18 @@ def side_by_side(x: Tensor) -> Tensor:
 class DistanceBias(nn.Module):
     """The table E (paper, equation 7): a learned logit per head and signed, clamped distance.
 
-    An empty slot has no distance; it gets the last row. `distance_scale` and `rotate_distances`
-    change how soon Adam learns E, and not what it can be.
+    An empty slot has none: its logit is the last row, learned only with `read_empty_slots`.
     """
 
     def __init__(self, config: ELMURConfig):
         super().__init__()
         self.reach, self.scale = config.memory_slots * config.segment_length, config.distance_scale
-        self.learned = build_table(config, 2 * self.reach + 2)
+        self.n_fixed = 1 - config.read_empty_slots
+        self.learned = build_table(config, 2 * self.reach + 2 - self.n_fixed)
 
     def table(self) -> Tensor:
         """All logits, (2 M L + 2, H)."""
-        return self.scale * self.learned()
+        return nn.functional.pad(self.scale * self.learned(), (0, 0, 0, self.n_fixed), value=UNREAD)
 
     def row(self, distance: Tensor, empty: Tensor) -> Tensor:
         """The table's rows of integer distances (...), and of empty slots."""

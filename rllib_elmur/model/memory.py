@@ -7,6 +7,9 @@ from torch import Tensor, nn
 
 from rllib_elmur.config import ELMURConfig
 
+# The logit of an empty slot that is not read: in single precision, exp(-100) is nothing beside 1.
+UNREAD = -100.0
+
 
 def lru_order(anchors: Tensor) -> Tensor:
     """Slots in the order in which they will be written, (..., M) indices.

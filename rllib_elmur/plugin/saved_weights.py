@@ -18,6 +18,7 @@ SIZES = (
     "memory_slots",
     "attention_window",
     "rotate_distances",
+    "read_empty_slots",
     "norm_first",
 )
 _SPACES = ("observation_space", "action_space")

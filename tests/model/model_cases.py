@@ -28,6 +28,7 @@ sizes = st.fixed_dictionaries(
         "lru_blend": st.sampled_from([0.0, 0.3, 0.8, 1.0]),
         "distance_scale": st.sampled_from([1.0, 8.0]),
         "rotate_distances": st.booleans(),
+        "read_empty_slots": st.booleans(),
         "attention_window": st.none() | st.integers(1, 16),
     }
 )

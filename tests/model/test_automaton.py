@@ -37,6 +37,7 @@ def test_the_tree_holds_every_sequence_once():
     lru_blend=st.sampled_from([0.3, 0.8, 1.0]),
     distance_scale=st.sampled_from([1.0, 8.0]),
     rotate_distances=st.booleans(),
+    read_empty_slots=st.booleans(),
 )
 def test_segment_by_segment_it_does_what_the_sequence_schedule_does(seed, **options):
     net = network(seed, **options)

@@ -207,3 +207,18 @@ def test_nothing_of_an_empty_slot_travels():
     for schedule in ("sequence", "step"):
         _, state = run(schedule, model, tokens(model, 2, 5), start)
         assert state.memory[:, :, 0].any() and not state.memory[:, :, 1:].any()
+
+
+@pytest.mark.parametrize("read_empty_slots", [True, False])
+def test_empty_slots_are_read_if_asked_or_if_there_are_no_others(read_empty_slots):
+    options = {"n_layers": 1, "memory_slots": 3, "segment_length": 2, "write_before_read": True}
+    model = build(**options, read_empty_slots=read_empty_slots)
+    other = with_options(model)
+    with torch.no_grad():
+        other.layers[0].initial_memory[2] += 1.0  # of the slot that is written last
+    x, changes = tokens(model, 1, 6), []
+    for schedule in ("sequence", "step"):
+        y, other_y = (run(schedule, m, x, m.initial_state(1))[0] for m in (model, other))
+        changes.append((y != other_y).any(-1)[0].tolist())
+    # While the first segment reads, all slots are empty.
+    assert changes == [[read_empty_slots or t < 2 for t in range(6)]] * 2

@@ -26,6 +26,7 @@ OTHER = {
     "lru_blend": 0.5,
     "distance_scale": 8.0,
     "rotate_distances": True,
+    "read_empty_slots": True,
     "memory_init_std": 0.2,
     "learned_memory": False,
     "memory_levels": 3,

@@ -203,6 +203,7 @@ def test_a_proof_without_the_start_or_a_state_or_a_transition_is_rejected(file):
     norm_first=st.booleans(),
     write_before_read=st.booleans(),
     rotate_distances=st.booleans(),
+    read_empty_slots=st.booleans(),
     lru_blend=st.sampled_from([0.3, 1.0]),
     written=st.integers(0, 3),
 )
