@@ -26,7 +26,7 @@ OTHER = {
     "lru_blend": 0.5,
     "distance_scale": 8.0,
     "rotate_distances": True,
-    "read_empty_slots": True,
+    "read_empty_slots": False,
     "memory_init_std": 0.2,
     "learned_memory": False,
     "memory_levels": 3,
@@ -38,7 +38,7 @@ OTHER = {
 
 
 def shapes(**options):
-    config = ELMURConfig(**{"rotate_distances": False, **options})
+    config = ELMURConfig(**{"rotate_distances": False, "read_empty_slots": True, **options})
     network = PolicyNetwork(gym.spaces.Box(-1, 1, (3,)), 4, config)
     return {name: value.shape for name, value in network.state_dict().items()}
 
