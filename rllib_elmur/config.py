@@ -133,7 +133,7 @@ class ELMURConfig(Options):
     )
     learned_memory: bool = option(True, "Train the initial memory; False keeps it as drawn.")
     memory_levels: int | None = option(
-        5,
+        2,
         "Values a written slot is rounded to (2: signs, 3: -1..1, 5: -2..2); None: real ones.",
         low=2,
         high=127,
