@@ -16,7 +16,6 @@ from ray.rllib.connectors.env_to_module import FlattenObservations, MeanStdFilte
 from safetensors.torch import load_file, save_file
 
 import rllib_elmur
-from rllib_elmur.acting.saved import FORMAT
 from rllib_elmur.acting.space_data import from_data, to_data
 from rllib_elmur.errors import UserError
 
@@ -103,7 +102,7 @@ def test_only_what_acting_needs_is_saved(policy: Any) -> None:
     assert sorted(file.name for file in folder.iterdir()) == ["policy.json", "policy.safetensors"]
     names = {".".join(name.split(".")[:2]) for name in load_file(weights_of(folder))}
     assert names == {"network.encoder", "network.elmur", "network.pi", "piece.1"}
-    assert json.loads((folder / "policy.json").read_text())["format"] == FORMAT
+    assert json.loads((folder / "policy.json").read_text())["format"] == 3
 
 
 def weights_of(folder: Path) -> Path:
@@ -128,7 +127,7 @@ def options_of(folder: Path) -> dict[str, Any]:
 DAMAGES = {
     "another format": (
         lambda folder: change(folder, format=7),
-        f"has format 7, and this version of rllib_elmur reads format {FORMAT}",
+        "has format 7, and this version of rllib_elmur reads format 3",
     ),
     "other sizes": (
         lambda folder: change(folder, options=options_of(folder) | {"d_model": 32}),
@@ -144,7 +143,7 @@ DAMAGES = {
         "n_layers=0: must be an integer >= 1",
     ),
     "no JSON": (
-        lambda folder: (folder / "policy.json").write_text('{"format": 1'),
+        lambda folder: (folder / "policy.json").write_text('{"format": 3'),
         "not a policy that was saved whole",
     ),
     "a file cut short": (
