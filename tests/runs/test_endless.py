@@ -101,7 +101,7 @@ def test_ctrl_c_keeps_what_was_played(checkpoint_of_endless):
 
 
 def test_ctrl_c_in_the_command_prints_the_table(checkpoint, tmp_path):
-    words = ["evaluate", str(checkpoint), "--max-episode-steps", str(10**9)]
+    words = ["evaluate", str(checkpoint)]
     process = subprocess.Popen(
         [sys.executable, "-c", WAITS, *words],
         stdout=subprocess.PIPE,
