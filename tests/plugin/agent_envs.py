@@ -62,7 +62,7 @@ class Timetable(MultiAgentEnv):
         self.seen = (TIMETABLES[self.name](self.t) - self.left) | leaving
         if done:
             self.seen = self.acted - (self.left - leaving)
-        rewards = {agent: float(self.random.normal()) for agent in {*actions, *self.seen}}
+        rewards = {agent: float(self.random.normal()) for agent in sorted({*actions, *self.seen})}
         over = {"__all__": done and not self.truncate} | dict.fromkeys(leaving, True)
         observations = self._observations(self.seen)
         self.seen -= leaving
