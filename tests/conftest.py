@@ -17,6 +17,7 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 os.environ["COLUMNS"] = "200"
 # Matrices are small: threads wait for each other, and long where other work takes a core.
 torch.set_num_threads(1)
+quiet_ray.start_one_at_a_time()
 
 
 # Folders whose tests take long and are few in a file. They come first, so that at the end no
