@@ -50,6 +50,9 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument(
         "--saved", metavar="NAME", help="with --table: beside those of docs/results/NAME.json"
     )
+    parser.add_argument(
+        "--join", action="store_true", help="with --saved: add seeds to rows that are there"
+    )
     parser.add_argument("--picture", type=Path, help="with --table: draw the curves here")
     add_save(parser)
     return parser

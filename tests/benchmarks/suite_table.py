@@ -4,6 +4,7 @@ import argparse
 import json
 import statistics
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from suite_envs import MEMORY_REGRET
 from suite_tasks import TASKS, Task, chosen, task_of
 
 POINTS = 100  # of a curve that is kept
+OF_SEEDS = ("seeds", "last tenth", "best tenth", "env steps per second", "regret", "curves")
 Row = dict[str, Any]
 
 
@@ -59,9 +61,6 @@ def rows_of(runs: dict[tuple[str, str], list[Row]]) -> list[Row]:
 def _row(task: Task, records: list[Row]) -> Row:
     run, curves = records[0]["run"], [known(record, task.measure) for record in records]
     best, last = zip(*(tenths(curve[:, 1]) for curve in curves), strict=True)
-    low, high = task.span
-    # What lies beyond the span is not worth telling apart.
-    fallen = np.subtract(*(np.clip(tenth, low, high) for tenth in (best, last)))
     ends = [record["rows"][-1] for record in records]
     row: Row = {
         "task": run["task"],
@@ -72,13 +71,21 @@ def _row(task: Task, records: list[Row]) -> Row:
         "env steps": run["steps"],
         "last tenth": list(last),
         "best tenth": list(best),
-        "fall": round(float(max(fallen)) / (high - low), 4),
+        "fall": _fall(task, best, last),
         "env steps per second": [round(end["env steps"] / end["seconds"]) for end in ends],
     }
     if task.family and task.family.startswith("memory_"):
         # All iterations end about as many episodes. A random answer has a regret of one half.
         row["regret"] = [round(2 * (1 - float(curve[:, 1].mean())), 4) for curve in curves]
     return row | {"curves": [_thinned(curve) for curve in curves]}
+
+
+def _fall(task: Task, best: Sequence[float], last: Sequence[float]) -> float:
+    """How far a seed at most ends below its best, as a share of the task's span."""
+    low, high = task.span
+    # What lies beyond the span is not worth telling apart.
+    fallen = np.subtract(*(np.clip(tenths, low, high) for tenths in (best, last)))
+    return round(float(max(fallen)) / (high - low), 4)
 
 
 def _thinned(curve: np.ndarray) -> list[list[float]]:
@@ -93,6 +100,27 @@ def beside(rows: list[Row], former: list[Row], tasks: list[str]) -> list[Row]:
     kept = [row for row in former if not tasks or row["task"] in wanted]
     kept = [row for row in kept if (row["task"], row["policy"]) not in new]
     return sorted([*kept, *rows], key=lambda row: _place((row["task"], row["policy"])))
+
+
+def joined(row: Row, former: Row) -> Row:
+    """A row with the seeds of a former one too; of the same seed the row's own figures.
+
+    Raises:
+        ValueError: If the former one is of other trainings.
+    """
+    for key in ("measure", "env steps", "model"):
+        if row[key] != former[key]:
+            raise ValueError(
+                f"{row['task']} {row['policy']}: seeds of {key} {former[key]} cannot be joined by "
+                f"those of {row[key]}."
+            )
+    both: dict[int, Row] = {}
+    for part in (former, row):
+        for i, seed in enumerate(part["seeds"]):
+            both[seed] = {key: part[key][i] for key in OF_SEEDS if key in row}
+    of_seeds = {key: [both[seed][key] for seed in sorted(both)] for key in OF_SEEDS if key in row}
+    row = {**row, **of_seeds}
+    return {**row, "fall": _fall(task_of(row["task"]), row["best tenth"], row["last tenth"])}
 
 
 def families(rows: list[Row]) -> dict[str, list[Row]]:
@@ -156,7 +184,13 @@ def show(arguments: argparse.Namespace, console: Console) -> None:
     }
     rows = rows_of({key: records for key, records in measured.items() if records})
     if arguments.saved:
-        rows = beside(rows, saved(arguments.saved), arguments.tasks or [])
+        former = {(row["task"], row["policy"]): row for row in saved(arguments.saved)}
+        if arguments.join:
+            try:
+                rows = [joined(row, former.get((row["task"], row["policy"]), row)) for row in rows]
+            except ValueError as error:
+                raise SystemExit(str(error)) from None
+        rows = beside(rows, [*former.values()], arguments.tasks or [])
     if not rows:
         raise SystemExit(f"{arguments.folder} holds no results of the suite.")
     console.print(table_of(rows))

@@ -16,6 +16,7 @@ import suite_training
 from rich.console import Console
 
 ROOT = Path(__file__).parents[2]
+FALLS = {1: 0.0, 2: 0.5, 3: 0.25}  # by seed
 SHORT = ["--steps", "400", "--set", "train_batch_size_per_learner=200", "minibatch_size=100"]
 
 
@@ -153,6 +154,21 @@ def test_new_rows_stand_beside_those_that_are_saved():
     assert suite_table.beside(new, former, ["MultiCue*"]) == [new[0], former[0]]
     other = row("an:Environment-v0", "elmur", 0.3)
     assert suite_table.beside(new, [other, *former], [])[-1] == other
+
+
+def test_seeds_are_joined_to_those_of_the_same_trainings_and_a_row_tells_the_worst_fall():
+    falls = {seed: [*[0.0] * 10, *[1.0] * 10, *[1.0 - fall] * 10] for seed, fall in FALLS.items()}
+
+    def row(*seeds):
+        records = [record(falls[seed], "RepeatFirstEasy", seed=seed) for seed in seeds]
+        (found,) = suite_table.rows_of({("RepeatFirstEasy", "elmur"): records})
+        return found
+
+    assert suite_table.joined(row(2), row(1, 3)) == row(1, 2, 3)
+    assert suite_table.joined(row(1, 2), row(1, 3)) == row(1, 2, 3)
+    assert row(1, 2, 3)["fall"] == pytest.approx(max(FALLS.values()) / 2)
+    with pytest.raises(ValueError, match="RepeatFirstEasy elmur: seeds of env steps 7 cannot be"):
+        suite_table.joined(row(2), {**row(1), "env steps": 7})
 
 
 def test_the_last_tenth_stands_beside_the_best_one_and_a_fall_is_told():
