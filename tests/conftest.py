@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from small_training import ROUNDED, SMALL
 
 # Before any Ray starts: at its niceness of 15 workers all but stand still beside other work.
 os.environ.setdefault("RAY_worker_niceness", "0")
+# A shell makes what it starts in the background ignore Ctrl-C, and so would what tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Before the command is imported, which then knows how wide its tables may be.
 os.environ["COLUMNS"] = "200"
 # Matrices are small: threads wait for each other, and long where other work takes a core.
