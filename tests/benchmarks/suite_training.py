@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ SETTINGS: dict[str, Any] = {
     "num_envs_per_env_runner": 16,
     "max_seq_len": 64,
     "mean_std_filter": False,  # on observations
+    "previous_action": False,  # read with each observation
 }
 POLICIES = ("elmur", "paper", "lstm")
 
@@ -87,33 +89,43 @@ def config_of(job: Job) -> Any:
     described = job.described()
     settings = described["settings"]
     max_seq_len, filtered = settings.pop("max_seq_len"), settings.pop("mean_std_filter")
+    previous = settings.pop("previous_action")
     config = PPOConfig().environment(job.task.env, env_config=job.task.env_config)
     config.env_runners(
         num_env_runners=0, num_envs_per_env_runner=settings.pop("num_envs_per_env_runner")
     )
     config.learners(num_learners=0).debugging(seed=job.seed).callbacks(SuccessMetric)
     config.training(**settings)
-    pieces = _connectors(config, job.policy == "lstm", filtered)
+    pieces = _connectors(config, job.policy == "lstm", filtered, previous)
     if pieces:
         config.env_runners(env_to_module_connector=lambda *_, **__: [make() for make in pieces])
     if job.policy == "lstm":
         use_vector_form(config)
         options = {**LSTM, "max_seq_len": max_seq_len, **described["model"]}
         return config.rl_module(model_config=DefaultModelConfig(**options))
-    return use_elmur(config, **{"max_seq_len": max_seq_len, **described["model"]})
+    own = {"max_seq_len": max_seq_len, "previous_action": previous}
+    return use_elmur(config, **{**own, **described["model"]})
 
 
-def _connectors(config: Any, is_lstm: bool, filtered: bool) -> list[Callable[[], Any]]:
-    """RLlib's own networks need flat observations; filters are for every policy."""
+def _connectors(
+    config: Any, is_lstm: bool, filtered: bool, previous: bool
+) -> list[Callable[[], Any]]:
+    """RLlib's own networks need flat observations; filters are for every policy.
+
+    What RLlib has for previous actions adds rewards as well, so the LSTM gets ELMUR's piece.
+    """
     from gymnasium.spaces import Box
     from ray.rllib.connectors.env_to_module import FlattenObservations, MeanStdFilter
 
     from rllib_elmur.plugin.environments import env_maker
+    from rllib_elmur.plugin.previous import PreviousInput
 
     pieces: list[Callable[[], Any]] = []
     if is_lstm:
         env = env_maker(config.env)(dict(config.env_config))
-        if not isinstance(env.observation_space, Box):
+        if previous:
+            pieces.append(partial(PreviousInput, action=True, reward=False))
+        if previous or not isinstance(env.observation_space, Box):
             pieces.append(FlattenObservations)
         env.close()
     return [*pieces, MeanStdFilter] if filtered else pieces

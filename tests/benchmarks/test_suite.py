@@ -132,6 +132,17 @@ def test_all_policies_get_the_same_settings_of_ppo():
         assert values == [suite_training.SETTINGS[key]] * 3, key
 
 
+def test_previous_actions_are_read_by_every_policy_or_by_none():
+    for wanted in (False, True):
+        settings = {"previous_action": wanted}
+        elmur = suite_training.config_of(job(settings=settings))
+        assert elmur.rl_module_spec.model_config["previous_action"] is wanted
+        lstm = suite_training.config_of(job(policy="lstm", settings=settings)).build_algo()
+        size = lstm.get_module().observation_space.shape[0]
+        lstm.stop()
+        assert size == 3 + wanted * 3  # of two actions, and of none
+
+
 def test_the_papers_form_has_no_window_whatever_the_defaults_are():
     config = suite_training.config_of(job(policy="paper", model={"d_model": 32}))
     options = config.rl_module_spec.model_config
