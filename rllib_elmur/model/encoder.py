@@ -132,5 +132,5 @@ class CompositeEncoder(nn.Module):
 
     def forward(self, x: Any) -> Tensor:
         """Encodes a mapping or sequence of the parts' tensors."""
-        tokens = [part(x[key]) for key, part in zip(self.keys, self.parts, strict=True)]
-        return torch.stack(tokens).sum(0)
+        first, *others = [part(x[key]) for key, part in zip(self.keys, self.parts, strict=True)]
+        return sum(others, first)

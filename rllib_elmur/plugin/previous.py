@@ -103,11 +103,14 @@ class PreviousInput(ConnectorV2):
             if self._multi_agent:
                 space, action_space = space[episode.agent_id], action_space[episode.agent_id]
             before = {}
-            if episode.t > 0:
-                before = {"action": episode.get_actions(-1), "reward": episode.get_rewards(-1)}
+            if episode.t > 0 and self._action:
+                before["action"] = episode.get_actions(-1)
+            if episode.t > 0 and self._reward:
+                before["reward"] = episode.get_rewards(-1)
             joined = join_previous(space, action_space, episode.get_observations(-1), **before)
             episode.set_observations(at_indices=-1, new_data=joined)
-            episode.observation_space = space
+            if episode.observation_space is not space:  # to set it takes as long as all the rest
+                episode.observation_space = space
         return batch
 
 
