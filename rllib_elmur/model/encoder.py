@@ -9,6 +9,10 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from rllib_elmur.model.previous import PREVIOUS_ACTION, PREVIOUS_REWARD
+
+SMALL = 0.1  # the first weights of a previous action and reward, beside those of an observation
+
 
 def build_encoder(space: gym.Space, d: int, name: str = "observation") -> nn.Module:
     """Builds the encoder of a space: a module from (B, T, *space) tensors to (B, T, d) tokens.
@@ -123,14 +127,32 @@ class ImageEncoder(nn.Module):
 
 
 class CompositeEncoder(nn.Module):
-    """The sum of its parts' tokens: as each ends linearly, a projection of them side by side."""
+    """The sum of its parts' tokens: as each ends linearly, a projection of them side by side.
+
+    A previous action or reward begins small. As loud as the observation it would be noise in all
+    that memory holds, for as long as the policy acts at random.
+    """
 
     def __init__(self, parts: dict[Any, nn.Module]):
         super().__init__()
         self.keys = list(parts)
+        for name in {PREVIOUS_ACTION, PREVIOUS_REWARD} & parts.keys():
+            _scale(parts[name], SMALL)
         self.parts = nn.ModuleList(parts.values())
 
     def forward(self, x: Any) -> Tensor:
         """Encodes a mapping or sequence of the parts' tensors."""
         first, *others = [part(x[key]) for key, part in zip(self.keys, self.parts, strict=True)]
         return sum(others, first)
+
+
+@torch.no_grad()
+def _scale(encoder: nn.Module, factor: float) -> None:
+    """Scales the tokens of an encoder."""
+    if isinstance(encoder, CompositeEncoder):
+        for part in encoder.parts:
+            _scale(part, factor)
+        return
+    *_, last = encoder.modules()  # the linear one at its end
+    for parameter in last.parameters():
+        parameter.mul_(factor)

@@ -9,6 +9,7 @@ from gymnasium import spaces
 from rllib_elmur.config import ELMURConfig
 from rllib_elmur.model.encoder import build_encoder
 from rllib_elmur.model.network import PolicyNetwork
+from rllib_elmur.model.previous import OBSERVATION, joined_space
 
 BATCH, TIME, WIDTH = 3, 4, 16
 
@@ -174,6 +175,28 @@ UNSUPPORTED = {
     "empty_dict": (spaces.Dict({}), "Dict()"),
     "empty_tuple": (spaces.Tuple(()), "Tuple()"),
 }
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        spaces.Discrete(3),
+        spaces.MultiDiscrete([2, 3]),
+        spaces.Box(-1, 1, (2,)),
+        spaces.Dict({"turn": spaces.Discrete(2), "pull": spaces.Box(-1, 1, ())}),
+    ],
+    ids=lambda space: type(space).__name__,
+)
+def test_a_previous_action_and_reward_begin_small_beside_the_observation(action):
+    space = joined_space(spaces.Discrete(4), action, with_action=True, with_reward=True)
+    torch.manual_seed(0)
+    encoder = build_encoder(space, WIDTH)
+    torch.manual_seed(0)
+    alone = {name: build_encoder(part, WIDTH) for name, part in space.items()}
+    seen = observations(space)
+    tokens = {name: part(seen[name]) for name, part in alone.items()}
+    small = sum(token for name, token in tokens.items() if name != OBSERVATION)
+    torch.testing.assert_close(encoder(seen), tokens[OBSERVATION] + 0.1 * small)
 
 
 @pytest.mark.parametrize(("space", "called"), UNSUPPORTED.values(), ids=UNSUPPORTED)
