@@ -48,7 +48,7 @@ def _of_bsuite(family: str) -> Iterable[str] | None:
 @table("suite-in-short", "task | env steps | ELMUR's defaults | RLlib's LSTM")
 def _suite_in_short() -> Iterable[Iterable[str]]:
     for name, measure, steps, _, *cells in _suite():
-        if name.startswith("MultiCue"):  # the README has a picture of these
+        if name.startswith(("MultiCue", "TMaze")):  # of these the README has pictures
             continue
         yield f"{name}{'' if measure == 'return' else f', {measure}'}", steps, *cells
 
