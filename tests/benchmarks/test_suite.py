@@ -127,7 +127,8 @@ def test_a_task_that_is_unknown_is_refused():
 
 def test_all_policies_get_the_same_settings_of_ppo():
     configs = [suite_training.config_of(job(policy=policy)) for policy in suite_training.POLICIES]
-    for key in set(suite_training.SETTINGS) - {"max_seq_len", "mean_std_filter"}:
+    of_the_suite = {"max_seq_len", "mean_std_filter", "previous_action"}
+    for key in set(suite_training.SETTINGS) - of_the_suite:
         values = [getattr(config, key) for config in configs]
         assert values == [suite_training.SETTINGS[key]] * 3, key
 
