@@ -9,40 +9,17 @@ SUITE = "suite"
 POLICIES = ("elmur", "lstm")
 PEERS = ("RLlib's", "ELMUR's")
 SOLVED = 350  # StatelessCartPole, in RLlib's own example
-MEMORY = ("memory_len", "memory_size")  # bsuite's: each setting is a task and a row of the file
-REGRET = 0.75  # bsuite: a setting is solved below this share of a random answer's regret
 Row = dict[str, Any]
 
 
 @table("suite", "task | measure | env steps | seeds | ELMUR's defaults | RLlib's LSTM", SUITE)
 def _suite() -> Iterable[Iterable[str]]:
     for name, of_task in _by_task().items():
-        if name.startswith(MEMORY):
-            continue
         first = next(iter(of_task.values()))
         seeds = [len(of_task[p]["seeds"]) for p in POLICIES if p in of_task]
         counts = str(seeds[0]) if len(set(seeds)) == 1 else " / ".join(map(str, seeds))
         cells = [_cell(of_task[p]) if p in of_task else "" for p in POLICIES]
         yield name, first["measure"], f"{first['env steps']:,}", counts, *cells
-    yield from filter(None, map(_of_bsuite, MEMORY))
-
-
-def _of_bsuite(family: str) -> Iterable[str] | None:
-    """The line of all settings of a family: how many are solved, over all seeds."""
-    of_family = [row for row in rows(SUITE) if row["task"].startswith(family)]
-    if not of_family:
-        return None
-    numbers = sorted(int(row["task"].removeprefix(family)) for row in of_family)
-    steps = sorted(row["env steps"] for row in of_family)
-    by_policy = [[row for row in of_family if row["policy"] == policy] for policy in POLICIES]
-    regrets = [[regret for row in part for regret in row["regret"]] for part in by_policy]
-    return (
-        f"{family} {numbers[0]} to {numbers[-1]}",
-        "settings solved",
-        f"{steps[0]:,} to {steps[-1]:,}" if steps[0] < steps[-1] else f"{steps[0]:,}",
-        str(max(len(row["seeds"]) for row in of_family)),
-        *(f"{sum(r < REGRET for r in part)} of {len(part)}" if part else "" for part in regrets),
-    )
 
 
 @table("suite-in-short", "task | env steps | ELMUR's defaults | RLlib's LSTM")

@@ -16,6 +16,7 @@ from suite_envs import MEMORY_REGRET
 from suite_tasks import TASKS, Task, chosen, task_of
 
 POINTS = 100  # of a curve that is kept
+# What a row has of each seed; the seeds come first.
 OF_SEEDS = ("seeds", "last tenth", "best tenth", "env steps per second", "regret", "curves")
 Row = dict[str, Any]
 
@@ -84,7 +85,7 @@ def _fall(task: Task, best: Sequence[float], last: Sequence[float]) -> float:
     """How far a seed at most ends below its best, as a share of the task's span."""
     low, high = task.span
     # What lies beyond the span is not worth telling apart.
-    fallen = np.subtract(*(np.clip(tenths, low, high) for tenths in (best, last)))
+    fallen = np.subtract(*(np.clip(part, low, high) for part in (best, last)))
     return round(float(max(fallen)) / (high - low), 4)
 
 
@@ -114,13 +115,15 @@ def joined(row: Row, former: Row) -> Row:
                 f"{row['task']} {row['policy']}: seeds of {key} {former[key]} cannot be joined by "
                 f"those of {row[key]}."
             )
-    both: dict[int, Row] = {}
-    for part in (former, row):
-        for i, seed in enumerate(part["seeds"]):
-            both[seed] = {key: part[key][i] for key in OF_SEEDS if key in row}
-    of_seeds = {key: [both[seed][key] for seed in sorted(both)] for key in OF_SEEDS if key in row}
-    row = {**row, **of_seeds}
-    return {**row, "fall": _fall(task_of(row["task"]), row["best tenth"], row["last tenth"])}
+    keys = [key for key in OF_SEEDS if key in row]
+    by_seed = {
+        values[0]: values
+        for part in (former, row)
+        for values in zip(*(part[key] for key in keys), strict=True)
+    }
+    columns = map(list, zip(*(by_seed[seed] for seed in sorted(by_seed)), strict=True))
+    both = {**row, **dict(zip(keys, columns, strict=True))}
+    return {**both, "fall": _fall(task_of(row["task"]), both["best tenth"], both["last tenth"])}
 
 
 def families(rows: list[Row]) -> dict[str, list[Row]]:
