@@ -128,6 +128,9 @@ class ELMURConfig(Options):
         False,
         "Read slots that were never written, as the paper does; a policy can then count them.",
     )
+    mark_start: bool = option(
+        True, "Add a learned vector to an episode's first token; memory finds it again by that."
+    )
     memory_init_std: float = option(
         0.1, "Standard deviation sigma of the initial memory's draw.", low=0.0
     )
@@ -185,6 +188,7 @@ class ModelArguments(TypedDict, total=False):
     distance_scale: float | Search
     rotate_distances: bool | Search
     read_empty_slots: bool | Search
+    mark_start: bool | Search
     memory_init_std: float | Search
     learned_memory: bool | Search
     memory_levels: int | Search | None
@@ -204,6 +208,7 @@ PAPER: ModelArguments = {
     "attention_window": None,
     "rotate_distances": False,
     "read_empty_slots": True,
+    "mark_start": False,
     "memory_levels": None,
     "write_before_read": False,
 }

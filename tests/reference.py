@@ -73,7 +73,10 @@ class PlainELMUR:
         came_in = [list(before) for before in row.context]
         position, context = row.clock - n_open, row.context
         outputs = []
-        for token in [*row.segment, *(np.array(t, float) for t in tokens.tolist())]:
+        new = [np.array(t, float) for t in tokens.tolist()]
+        if options.mark_start and row.clock == 0:
+            new[:1] = [token + self["start"] for token in new[:1]]
+        for token in [*row.segment, *new]:
             segment.append(token)
             y = token
             for i in layers:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
 from rllib_elmur.config import ELMURConfig
@@ -31,6 +32,7 @@ class ELMUR(nn.Module):
         self.config = config
         layers = nn.ModuleList(ELMURLayer(config) for _ in range(config.n_layers))
         self.layers = cast("Sequence[ELMURLayer]", layers)
+        self.start = nn.Parameter(torch.randn(config.d_model)) if config.mark_start else None
         self.final_norm = nn.LayerNorm(config.d_model) if config.norm_first else nn.Identity()
         self.positions = Positions(config)
         self.attention_scope = OwnSegment if config.attention_window is None else Window
@@ -55,7 +57,12 @@ class ELMUR(nn.Module):
         Returns:
             Outputs (B, T, d), zero at the padding, and the state after each row's last token.
         """
-        return run_sequence(self, x, state, lengths)
+        clock = state.clock[:, None] + torch.arange(x.shape[1], device=x.device)  # (B, T)
+        return run_sequence(self, self.mark(x, clock), state, lengths)
+
+    def mark(self, x: Tensor, clock: Tensor) -> Tensor:
+        """Adds the start's vector to the tokens (..., d) whose time step `clock` (...) is 0."""
+        return x if self.start is None else x + (clock == 0)[..., None] * self.start
 
     def live(self, state: State) -> LiveBatch:
         """Running episodes that stand at `state`, to be advanced in place, a token each a step."""

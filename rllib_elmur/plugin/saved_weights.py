@@ -19,6 +19,7 @@ SIZES = (
     "attention_window",
     "rotate_distances",
     "read_empty_slots",
+    "mark_start",
     "norm_first",
 )
 _SPACES = ("observation_space", "action_space")

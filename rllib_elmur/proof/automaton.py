@@ -9,7 +9,7 @@ prefixes, each prefix once, through the `attend`, `read` and `write` of both sch
 import copy
 from collections.abc import Iterator, Sequence
 from itertools import product
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -140,7 +140,8 @@ class PolicyAutomaton:
         empty = age >= written
         distance = 1 + age[:, None] * length  # to the segment's first token, (M, 1)
         memory = torch.where(empty[:, None], self.initial_memory(written), memory)
-        y, updates = self._tokens[torch.from_numpy(tree.symbol)][None], []  # (1, N, d)
+        tokens, updates = self._tokens[torch.from_numpy(tree.symbol)][None], []  # (1, N, d)
+        y = cast("Any", self.elmur.mark(tokens, depth + length * written))
         if isinstance(y, Interval):
             y = y.by_place(depth, length)  # each input has its own noise
         for i, (layer, w) in enumerate(

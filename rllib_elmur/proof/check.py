@@ -64,13 +64,13 @@ class _Policy:
         row = np.where(empty, 2 * reach + 1, np.clip(distance, -reach, reach) + reach)
         return self.w[f"{name}.distance_bias.table"][row]
 
-    def _run(self, seen, tree, memory, written):  # -> logits (N, A), what leaves write (F, n, d)
-        symbol, depth, path, leaves = tree
+    def _run(self, seen, symbol, depth, path, leaves, memory, written):  # -> (N, A), (F, n, d)
         if "encoder.embedding.weight" in self.w:  # categories
             x = self.w["encoder.embedding.weight"][seen].sum(-2)
         else:
             x = self._perceptron(seen, "encoder", "hidden", "projection")
-        age, x, updates = np.arange(self.o.memory_slots)[::-1], x[symbol], []
+        x = x[symbol] + self.w.get("elmur.start", 0.0) * (depth + written == 0)[:, None]
+        age, updates = np.arange(self.o.memory_slots)[::-1], []
         empty, distance = age >= written, 1 + age * self.o.segment_length
         before = -distance[0] - np.arange(self.o.segment_length)
         for i, m in enumerate(memory):
@@ -131,7 +131,7 @@ def verify(file):
     listed = set(map(tuple, given["transitions"].tolist()))
     for i, (s, written, _) in enumerate(states):
         symbol, leaves = trees[s][0], trees[s][3]
-        logits, update = policy._run(given["observation"], trees[s], memory[i], written)
+        logits, update = policy._run(given["observation"], *trees[s], memory[i], written)
         correct, said = given["correct"][symbol], (np.arange(len(symbol)), answers[i])
         ahead = logits[said] - np.where(correct, -np.inf, logits).max(-1)
         _require((correct[said] & (ahead >= GAP)).all(), f"an answer after state {i}")

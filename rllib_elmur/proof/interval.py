@@ -112,6 +112,9 @@ class Interval:
         """As of a tensor."""
         return self.map(lambda x: x.mT)
 
+    def __add__(self, shift: Tensor) -> "Interval":
+        return Interval(self.center + shift, self.slopes, self.radius)
+
     def __len__(self) -> int:
         return len(self.center)
 

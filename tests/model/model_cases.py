@@ -29,6 +29,7 @@ sizes = st.fixed_dictionaries(
         "distance_scale": st.sampled_from([1.0, 8.0]),
         "rotate_distances": st.booleans(),
         "read_empty_slots": st.booleans(),
+        "mark_start": st.booleans(),
         "attention_window": st.none() | st.integers(1, 16),
     }
 )

@@ -8,6 +8,7 @@ from rllib_elmur.model.state import State
 def run_page(model, x, state, lengths=None):
     """What `ELMUR.forward` returns, by the layers' own equations; rows of (B, T, d)."""
     c, n_rows = model.config, len(x)
+    x = model.mark(x, state.clock[:, None] + torch.arange(x.shape[1]))
     lengths = [x.shape[1]] * n_rows if lengths is None else lengths.tolist()
     phase = (state.clock % c.segment_length).tolist()
     rows = [

@@ -38,6 +38,7 @@ def test_the_tree_holds_every_sequence_once():
     distance_scale=st.sampled_from([1.0, 8.0]),
     rotate_distances=st.booleans(),
     read_empty_slots=st.booleans(),
+    mark_start=st.booleans(),
 )
 def test_segment_by_segment_it_does_what_the_sequence_schedule_does(seed, **options):
     net = network(seed, **options)

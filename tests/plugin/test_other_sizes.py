@@ -27,6 +27,7 @@ OTHER = {
     "distance_scale": 8.0,
     "rotate_distances": True,
     "read_empty_slots": False,
+    "mark_start": False,
     "memory_init_std": 0.2,
     "learned_memory": False,
     "memory_levels": 3,

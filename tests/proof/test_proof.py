@@ -204,6 +204,7 @@ def test_a_proof_without_the_start_or_a_state_or_a_transition_is_rejected(file):
     write_before_read=st.booleans(),
     rotate_distances=st.booleans(),
     read_empty_slots=st.booleans(),
+    mark_start=st.booleans(),
     lru_blend=st.sampled_from([0.3, 1.0]),
     written=st.integers(0, 3),
 )
@@ -222,7 +223,7 @@ def test_the_checker_computes_what_the_policy_does(seed, written, **options):
     automaton = PolicyAutomaton(network, torch.as_tensor(task.observation))
     logits, updates = automaton.run(tree, memory.float(), written)
     checked = check._Policy(weights_of(network), vars(config))
-    found, writes = checked._run(task.observation, tree, memory[0].numpy(), written)
+    found, writes = checked._run(task.observation, *tree, memory[0].numpy(), written)
     np.testing.assert_allclose(found, logits[0].numpy(), atol=2e-4)
     np.testing.assert_allclose(writes, updates[0].numpy(), atol=2e-4)
     low, _ = automaton.sides(updates)

@@ -62,6 +62,8 @@ class LiveBatch:
         """Advances every row by a token, (B, d); returns the outputs, (B, d), inference tensors."""
         self._refresh()
         self._overwritten = None
+        if not self.clock.all():
+            x = self.elmur.mark(x, torch.from_numpy(self.clock).to(self._device))
         self._ring.tokens[:, self._now % self._length] = x
         y = self._run_token(x, self._now, self.clock)
         self.clock += 1
