@@ -11,7 +11,7 @@ class LearnerOptions(Options):
     """The options of the learners of PPO, IMPALA and APPO."""
 
     memory_lr_scale: float = option(
-        1.0, "Learning rate of what is written, as a share of the rest's; 0.1 is steadier.", low=0.0
+        0.5, "Learning rate of what is written, as a share of the rest's; 0.1 is steadier.", low=0.0
     )
     weight_decay: float = option(
         0.0, "Decoupled weight decay (AdamW) of all but the encoder, per step and rate.", low=0.0

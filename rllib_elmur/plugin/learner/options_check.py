@@ -16,6 +16,7 @@ from rllib_elmur.plugin.say_once import say_once
 from rllib_elmur.plugin.search_spaces import is_search_space
 
 _ALGORITHMS = {"advantage_std_floor": "PPO"}
+_UNKNOWN = {"memory_lr_scale": 1.0}  # what a learner does that does not know an option, if not 0
 
 
 def check_learner(learner_class: type[Learner], given: Mapping[str, Any]) -> None:
@@ -32,7 +33,7 @@ def check_learner(learner_class: type[Learner], given: Mapping[str, Any]) -> Non
         check_names(given, LearnerOptions.names())
     known = {name for base in learner_class.__mro__ for name in vars(base).get("known_options", ())}
     for name in LearnerOptions.names():
-        neutral = getattr(LearnerOptions, name)
+        neutral = _UNKNOWN.get(name, 0.0)
         value = given.get(name, neutral)
         if not is_search_space(value):
             LearnerOptions.check(name, value)
