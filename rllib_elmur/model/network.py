@@ -3,13 +3,16 @@
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import torch
+from gymnasium.vector.utils import create_empty_array
 from torch import Tensor, nn
 
 from rllib_elmur.config import ELMURConfig
 from rllib_elmur.model.elmur import ELMUR
 from rllib_elmur.model.encoder import build_encoder
 from rllib_elmur.model.fast.live import LiveBatch
+from rllib_elmur.model.nested import each_part
 from rllib_elmur.model.state import State
 
 
@@ -30,6 +33,12 @@ class PolicyNetwork(nn.Module):
         # A nearly uniform first policy: PPO's first updates then depend on reward, not on chance.
         nn.init.orthogonal_(self.pi.weight, gain=0.01)
         nn.init.zeros_(self.pi.bias)
+        if self.elmur.start is not None:
+            # As loud as a token: louder, it would hide what the first observation says.
+            zeros = create_empty_array(observation_space, n=1, fn=np.zeros)
+            with torch.no_grad():
+                token = self.encoder(each_part(lambda x: torch.as_tensor(x)[None], zeros))
+                self.elmur.start.mul_(token.square().mean().sqrt())
 
     def forward(
         self, observation: Any, state: State, lengths: Tensor | None = None

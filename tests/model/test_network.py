@@ -100,3 +100,23 @@ def test_a_live_batch_acts_as_the_state_it_was_made_from(policy):
     assert deviation(torch.cat(features, dim=1), whole[:, 6:]) < 1e-9
     assert state_deviation(live.state([0, 1]), whole_state) < 1e-9
     assert not features[0].requires_grad
+
+
+@pytest.mark.parametrize(
+    "space",
+    [gym.spaces.Box(-1, 1, (3,)), gym.spaces.Box(0, 255, (8, 8, 3)), gym.spaces.Discrete(4)],
+)
+def test_the_starts_mark_is_as_loud_as_a_token(space):
+    policy = PolicyNetwork(space, 2, ELMURConfig())
+    token = policy.encoder(torch.zeros(1, 1, *space.shape))
+    loudness = policy.elmur.start.std() / token.square().mean().sqrt()
+    assert loudness.item() == pytest.approx(1.0, abs=0.4)
+
+
+def test_the_mark_alone_tells_the_first_token():
+    policy = PolicyNetwork(gym.spaces.Discrete(4), 2, ELMURConfig())
+    tokens = torch.zeros(1, 3, 64)
+    marked = policy.elmur.mark(tokens, torch.arange(3)[None])
+    assert torch.equal(marked[0, 0], policy.elmur.start) and not marked[0, 1:].any()
+    unmarked = PolicyNetwork(gym.spaces.Discrete(4), 2, ELMURConfig(mark_start=False)).elmur
+    assert unmarked.start is None and torch.equal(unmarked.mark(tokens, torch.zeros(1, 3)), tokens)
