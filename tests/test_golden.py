@@ -35,7 +35,12 @@ def learning_curve():
         .debugging(seed=0)
     )
     rllib_elmur.use_elmur(
-        config, **{**rllib_elmur.PAPER, "segment_length": 3}, d_model=16, d_ff=32, max_seq_len=20
+        config,
+        **{**rllib_elmur.PAPER, "segment_length": 3},
+        d_model=16,
+        d_ff=32,
+        max_seq_len=20,
+        memory_lr_scale=1.0,
     )
     algo = config.build_algo()
     curve = []

@@ -26,7 +26,7 @@ from rllib_elmur.model.action_mask import ActionMask, NoMask
 from rllib_elmur.model.fitting import ForeignWeights, require_fitting
 from rllib_elmur.model.network import PolicyNetwork
 
-FORMAT = 3
+FORMAT = 4
 """Goes up with each change after which a version would misread the folder of another."""
 _DATA, _TENSORS = "policy.json", "policy.safetensors"
 _NETWORK = "network."

@@ -25,6 +25,10 @@ class ELMUR(nn.Module):
 
     Args:
         config: The options.
+
+    Attributes:
+        start: What is added to an episode's first token, (d,); None without `mark_start`. It begins
+            at unit size; a `PolicyNetwork` makes it as loud as its tokens are.
     """
 
     def __init__(self, config: ELMURConfig):
@@ -62,7 +66,7 @@ class ELMUR(nn.Module):
 
     def mark(self, x: Tensor, clock: Tensor) -> Tensor:
         """Adds the start's vector to the tokens (..., d) whose time step `clock` (...) is 0."""
-        return x if self.start is None else x + (clock == 0)[..., None] * self.start
+        return x if self.start is None else x + (clock == 0)[..., None] * self.start.to(x.dtype)
 
     def live(self, state: State) -> LiveBatch:
         """Running episodes that stand at `state`, to be advanced in place, a token each a step."""

@@ -18,7 +18,8 @@ class State(NamedTuple):
         memory: Memory embeddings, (B, n, M, d).
         anchors: Time step at which each slot was last written, -1 if never, (B, n, M) int64.
         clock: Time steps seen since the episode's start, (B,) int64.
-        segment: Tokens of the unfinished segment, (B, L, d); zero from `clock % L` on.
+        segment: Tokens of the unfinished segment, (B, L, d), the episode's first one with its
+            mark; zero from `clock % L` on.
         context: What the last W - 1 tokens before that segment left for each layer's attention,
             (B, n, W - 1, d), zero before the episode's start; (B, n, 0, d) without a window.
     """

@@ -18,7 +18,7 @@ from typing import Any
 from rllib_elmur.plugin.ray_files import metadata_of
 
 SNAPSHOT = 1
-CHECKPOINT = 3
+CHECKPOINT = 4
 KEY = "rllib_elmur_format"
 
 

@@ -8,7 +8,7 @@ PPO_SETTINGS: dict[str, Any] = {
     "minibatch_size": 1000,
     "num_epochs": 6,
     # A batch holds few episodes, and where these are long it says little about what is rare in it:
-    # at 5e-4 that is unlearned again; at 2e-4 from the start all comes later.
+    # at 5e-4 that is unlearned again; with 2e-4 from the start everything is learned later.
     "lr": [[0, 5e-4], [500_000, 2e-4], [2_000_000, 1e-4]],
     "gamma": 0.99,
     "lambda_": 0.95,

@@ -140,8 +140,8 @@ class PolicyAutomaton:
         empty = age >= written
         distance = 1 + age[:, None] * length  # to the segment's first token, (M, 1)
         memory = torch.where(empty[:, None], self.initial_memory(written), memory)
-        tokens, updates = self._tokens[torch.from_numpy(tree.symbol)][None], []  # (1, N, d)
-        y = cast("Any", self.elmur.mark(tokens, depth + length * written))
+        y, updates = self._tokens[torch.from_numpy(tree.symbol)][None], []  # (1, N, d)
+        y = cast("Any", self.elmur.mark(y, depth + length * written))
         if isinstance(y, Interval):
             y = y.by_place(depth, length)  # each input has its own noise
         for i, (layer, w) in enumerate(

@@ -102,7 +102,7 @@ def test_only_what_acting_needs_is_saved(policy: Any) -> None:
     assert sorted(file.name for file in folder.iterdir()) == ["policy.json", "policy.safetensors"]
     names = {".".join(name.split(".")[:2]) for name in load_file(weights_of(folder))}
     assert names == {"network.encoder", "network.elmur", "network.pi", "piece.1"}
-    assert json.loads((folder / "policy.json").read_text())["format"] == 3
+    assert json.loads((folder / "policy.json").read_text())["format"] == 4
 
 
 def weights_of(folder: Path) -> Path:
@@ -127,7 +127,7 @@ def options_of(folder: Path) -> dict[str, Any]:
 DAMAGES = {
     "another format": (
         lambda folder: change(folder, format=7),
-        "has format 7, and this version of rllib_elmur reads format 3",
+        "has format 7, and this version of rllib_elmur reads format 4",
     ),
     "other sizes": (
         lambda folder: change(folder, options=options_of(folder) | {"d_model": 32}),
@@ -143,7 +143,7 @@ DAMAGES = {
         "n_layers=0: must be an integer >= 1",
     ),
     "no JSON": (
-        lambda folder: (folder / "policy.json").write_text('{"format": 3'),
+        lambda folder: (folder / "policy.json").write_text('{"format": 4'),
         "not a policy that was saved whole",
     ),
     "a file cut short": (

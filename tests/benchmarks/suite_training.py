@@ -63,7 +63,9 @@ class Job:
     def described(self) -> dict[str, Any]:
         """All that decides how the training goes, as JSON knows it."""
         all_settings = {**SETTINGS, **self.task.settings, **self.settings}
-        own = {"lstm": self.task.lstm, "paper": PAPER}.get(self.policy, {})
+        own = {"lstm": self.task.lstm, "paper": {**PAPER, "memory_lr_scale": 1.0}}.get(
+            self.policy, {}
+        )
         return {
             "task": self.name,
             "env": self.task.env,

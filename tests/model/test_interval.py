@@ -36,6 +36,7 @@ def chain(seed, length, spread):
     norm_first=st.booleans(),
     write_before_read=st.booleans(),
     lru_blend=st.sampled_from([0.3, 0.8, 1.0]),
+    mark_start=st.booleans(),
 )
 def test_what_a_policy_does_under_noise_lies_within_the_bounds(seed, spread, **options):
     net, generator = network(seed, **options).double(), np.random.default_rng(seed)

@@ -19,7 +19,7 @@ def elsewhere():
 
 @pytest.mark.parametrize("memory_levels", [None, 2])
 def test_no_tensor_of_training_is_made_on_another_device(memory_levels, request):
-    model = build(memory_levels=memory_levels, n_layers=2)
+    model = build(memory_levels=memory_levels, n_layers=2, mark_start=True)
     x, state = tokens(model, 3, 12), state_at(model, CLOCKS)
     request.getfixturevalue("elsewhere")
     outputs, after = model(x, state)
@@ -29,7 +29,7 @@ def test_no_tensor_of_training_is_made_on_another_device(memory_levels, request)
 
 
 def test_no_tensor_of_a_rollout_is_made_on_another_device(request):
-    model = build(memory_levels=2, n_layers=2)
+    model = build(memory_levels=2, n_layers=2, mark_start=True)
     x, state = tokens(model, 3, 12), state_at(model, CLOCKS)
     request.getfixturevalue("elsewhere")
     live = LiveBatch(model, state)
@@ -42,7 +42,7 @@ def test_no_tensor_of_a_rollout_is_made_on_another_device(request):
 
 
 def test_autocast_to_bfloat16_leaves_integers_and_rounding_exact():
-    model = build(memory_levels=5, n_layers=2).float()
+    model = build(memory_levels=5, n_layers=2, mark_start=True).float()
     x, state = tokens(model, 3, 17).float(), model.initial_state(3)
     with torch.autocast("cpu", torch.bfloat16):
         outputs, after = model(x, state)

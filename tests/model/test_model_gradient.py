@@ -5,7 +5,7 @@ import torch
 from model_cases import build, deviation, state_at, tokens, with_options
 
 WRITE_PATH = ("tok2mem", "memory_ffn", "write_residual", "memory_ffn_residual")
-SIZES = {"n_layers": 3, "memory_slots": 2, "segment_length": 4}
+SIZES = {"n_layers": 3, "memory_slots": 2, "segment_length": 4, "mark_start": True}
 
 
 def last_segment_loss(model, n_segments=5):

@@ -96,7 +96,7 @@ def test_a_remote_learner_refuses_it_too_and_rllib_logs_the_sentence(algo, tmp_p
     other = elmur_ppo("rllib_elmur/TMazePassive-v0").learners(num_learners=1).build_algo()
     with pytest.raises(IndexError):  # RLlib finds no learner that has restored
         other.restore_from_path(str(path))
-    assert "format 1, and this version of rllib_elmur reads format 3" in caplog.text
+    assert "format 1, and this version of rllib_elmur reads format 4" in caplog.text
     other.stop()
 
 
@@ -104,5 +104,5 @@ def test_a_training_from_a_file_refuses_it_before_anything_starts(algo, tmp_path
     path = Path(algo.save_to_path(str(tmp_path / "saved")))
     begin_with(path, elmur_ppo())
     with_number(path, 1)
-    with pytest.raises(UserError, match=r"format 1, .* reads format 3"):
+    with pytest.raises(UserError, match=r"format 1, .* reads format 4"):
         begin_with(path, elmur_ppo())

@@ -112,7 +112,7 @@ def test_a_learner_that_does_not_know_an_option_says_so(option):
 def test_weights_decay_by_the_rate_where_they_have_no_gradient(ray_is_quiet):
     config = ppo(num_epochs=1, minibatch_size=64, vf_loss_coeff=0.0, lr=0.5)
     config.environment(env_config={"action": gym.spaces.Discrete(1)})  # nothing to choose
-    decays = {"weight_decay": 0.1, "encoder_weight_decay": 0.2}
+    decays = {"weight_decay": 0.1, "encoder_weight_decay": 0.2, "memory_lr_scale": 1.0}
     algo = rllib_elmur.use_elmur(config, **decays, **SMALL).build_algo()
     before = weights(learner_module(algo))
     algo.train()

@@ -27,7 +27,7 @@ OTHER = {
     "distance_scale": 8.0,
     "rotate_distances": True,
     "read_empty_slots": False,
-    "mark_start": False,
+    "mark_start": True,
     "memory_init_std": 0.2,
     "learned_memory": False,
     "memory_levels": 3,
@@ -39,7 +39,8 @@ OTHER = {
 
 
 def shapes(**options):
-    config = ELMURConfig(**{"rotate_distances": False, "read_empty_slots": True, **options})
+    former = {"rotate_distances": False, "read_empty_slots": True, "mark_start": False}
+    config = ELMURConfig(**{**former, **options})
     network = PolicyNetwork(gym.spaces.Box(-1, 1, (3,)), 4, config)
     return {name: value.shape for name, value in network.state_dict().items()}
 

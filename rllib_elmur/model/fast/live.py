@@ -63,7 +63,7 @@ class LiveBatch:
         self._refresh()
         self._overwritten = None
         if not self.clock.all():
-            x = self.elmur.mark(x, torch.from_numpy(self.clock).to(self._device))
+            x = self.elmur.mark(x, self._index(self.clock))
         self._ring.tokens[:, self._now % self._length] = x
         y = self._run_token(x, self._now, self.clock)
         self.clock += 1
