@@ -15,9 +15,10 @@ from typing import Any
 import results
 from suite_tasks import LSTM, Task
 
-from rllib_elmur import PAPER, PPO_SETTINGS
+from rllib_elmur import PAPER, PPO_SETTINGS, ELMURConfig
+from rllib_elmur.plugin.learner.options import LearnerOptions
 
-# PPO's settings, the same for all policies.
+# PPO's settings, for all policies.
 SETTINGS: dict[str, Any] = {
     **PPO_SETTINGS,
     "num_envs_per_env_runner": 16,
@@ -25,6 +26,8 @@ SETTINGS: dict[str, Any] = {
     "mean_std_filter": False,  # on observations
     "previous_action": False,  # read with each observation
 }
+# But an LSTM learns more at a constant rate: RepeatPreviousEasy 0.88, going down 0.78.
+LSTM_SETTINGS = {"lr": 5e-4}
 POLICIES = ("elmur", "paper", "lstm")
 
 
@@ -62,10 +65,10 @@ class Job:
 
     def described(self) -> dict[str, Any]:
         """All that decides how the training goes, as JSON knows it."""
-        all_settings = {**SETTINGS, **self.task.settings, **self.settings}
-        own = {"lstm": self.task.lstm, "paper": {**PAPER, "memory_lr_scale": 1.0}}.get(
-            self.policy, {}
-        )
+        of_lstm = self.policy == "lstm"
+        settings = {**SETTINGS, **(LSTM_SETTINGS if of_lstm else {}), **self.task.settings}
+        papers = {**PAPER, "memory_lr_scale": 1.0}
+        own = {"lstm": self.task.lstm, "paper": papers}.get(self.policy, {})
         return {
             "task": self.name,
             "env": self.task.env,
@@ -75,7 +78,8 @@ class Job:
             "seed": self.seed,
             "steps": self.steps,
             "model": {**own, **self.model},
-            "settings": all_settings,
+            "defaults": {} if of_lstm else {**vars(ELMURConfig()), **vars(LearnerOptions())},
+            "settings": {**settings, **self.settings},
         }
 
 

@@ -125,12 +125,13 @@ def test_a_task_that_is_unknown_is_refused():
         suite_tasks.chosen(["RepeatFrst"])
 
 
-def test_all_policies_get_the_same_settings_of_ppo():
+def test_all_policies_get_the_same_settings_of_ppo_but_for_the_lstms_rate():
     configs = [suite_training.config_of(job(policy=policy)) for policy in suite_training.POLICIES]
     of_the_suite = {"max_seq_len", "mean_std_filter", "previous_action"}
     for key in set(suite_training.SETTINGS) - of_the_suite:
         values = [getattr(config, key) for config in configs]
-        assert values == [suite_training.SETTINGS[key]] * 3, key
+        of_lstm = suite_training.LSTM_SETTINGS.get(key, suite_training.SETTINGS[key])
+        assert values == [suite_training.SETTINGS[key]] * 2 + [of_lstm], key
 
 
 def test_previous_actions_are_read_by_every_policy_or_by_none():
