@@ -134,7 +134,8 @@ def test_an_unfinished_segment_writes_nothing(schedule, options, seed, clock, da
     assert torch.equal(after.anchors, state.anchors)
     assert torch.equal(after.clock, state.clock + n_tokens)
     phase = clock % length
-    assert torch.equal(after.segment[:, phase : phase + n_tokens], x)
+    marked = model.mark(x, (clock + torch.arange(n_tokens)).expand(2, -1))
+    assert torch.equal(after.segment[:, phase : phase + n_tokens], marked)
     assert torch.equal(after.segment[:, :phase], state.segment[:, :phase])
 
 

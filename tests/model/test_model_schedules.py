@@ -135,8 +135,9 @@ def test_an_episode_begun_at_any_clock_gives_the_same_to_the_last_bit(
     model = build(seed, torch.float32, **options)
     shift = about // options["segment_length"] * options["segment_length"]
     x = tokens(model, len(clocks), n_tokens, seed=seed)
-    # What no window of attention reaches: the episode's beginning.
-    begun = -(-model.config.n_before // model.config.segment_length) * model.config.segment_length
+    # What no window of attention reaches, nor the start's mark: the episode's beginning.
+    reach = max(model.config.n_before, model.config.mark_start)
+    begun = -(-reach // model.config.segment_length) * model.config.segment_length
     states = [state_at(model, [clock + begun for clock in clocks], seed)]
     if not begun:
         states.append(model.initial_state(len(clocks)))
