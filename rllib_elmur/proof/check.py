@@ -64,7 +64,7 @@ class _Policy:
         row = np.where(empty, 2 * reach + 1, np.clip(distance, -reach, reach) + reach)
         return self.w[f"{name}.distance_bias.table"][row]
 
-    def _run(self, seen, symbol, depth, path, leaves, memory, written):  # -> (N, A), (F, n, d)
+    def _run(self, seen, symbol, depth, path, leaves, memory, written):  # -> logits (N, A), writes
         if "encoder.embedding.weight" in self.w:  # categories
             x = self.w["encoder.embedding.weight"][seen].sum(-2)
         else:
