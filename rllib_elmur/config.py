@@ -173,6 +173,15 @@ class ELMURConfig(Options):
         """Tokens before a segment that its first token attends to."""
         return 0 if self.attention_window is None else self.attention_window - 1
 
+    @property
+    def block_length(self) -> int:
+        """Tokens C, of whole segments, that attend as one block where a sequence is at hand.
+
+        A block sees its own tokens and the W - 1 before it. Were it shorter than the window, most
+        of what it sees would be seen again by the next.
+        """
+        return -(-(self.n_before + 1) // self.segment_length) * self.segment_length
+
 
 class ModelArguments(TypedDict, total=False):
     """The options of `ELMURConfig` as keyword arguments, for an editor to complete."""

@@ -61,8 +61,10 @@ class ELMUR(nn.Module):
         Returns:
             Outputs (B, T, d), zero at the padding, and the state after each row's last token.
         """
-        clock = state.clock[:, None] + torch.arange(x.shape[1], device=x.device)  # (B, T)
-        return run_sequence(self, self.mark(x, clock), state, lengths)
+        if self.start is not None:  # only a row's first token may be its episode's
+            first = self.mark(x[:, :1], state.clock[:, None])
+            x = torch.cat([first, x[:, 1:]], dim=1)
+        return run_sequence(self, x, state, lengths)
 
     def mark(self, x: Tensor, clock: Tensor) -> Tensor:
         """Adds the start's vector to the tokens (..., d) whose time step `clock` (...) is 0."""

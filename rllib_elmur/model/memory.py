@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from rllib_elmur.config import ELMURConfig
 
-# The logit of an empty slot that is not read: in single precision, exp(-100) is nothing beside 1.
-UNREAD = -100.0
+# The logit of an empty slot that is not read: in single precision, exp(-60) is nothing beside 1.
+# exp(-100) is so little that it is a denormal number: processors multiply those many times slower.
+UNREAD = -60.0
 
 
 def lru_order(anchors: Tensor) -> Tensor:

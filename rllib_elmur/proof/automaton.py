@@ -172,8 +172,8 @@ class PolicyAutomaton:
         tokens = norm(x, w.residual.before)
         position = self.elmur.positions.of_nodes(tokens, depth, w.position)  # (B N, L, H)
         context = tokens[:, path].flatten(0, 1)  # (B N, L, d)
-        h = fast.attend(x.flatten(0, 1), tokens.flatten(0, 1), context, position, w)
-        return h.view(x.shape)
+        mixed = fast.mix_context(tokens.flatten(0, 1), context, position, w)
+        return fast.attend(x.flatten(0, 1), mixed, w).view(x.shape)
 
     def sides(self, update: Values) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
         """An update rounded, if it were a little smaller and if it were a little larger."""

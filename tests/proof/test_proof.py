@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_search import CASES, trained
+from test_search import CASES, proven, trained
 from test_search_by_hand import FOREVER, TWO_SIGHTS, policy, task_of, with_content_by_sight
 
 from rllib_elmur.config import PAPER, ELMURConfig
@@ -40,7 +40,7 @@ def anything_goes(task):
 
 @pytest.fixture(scope="module")
 def maze_proof():
-    return proof_of(trained(**CASES[5]), MAZE)
+    return proof_of(proven(**CASES[5]), MAZE)
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ CATEGORIES = task_of([(0, 0, [0], 0), (0, 1, [0], 0)], actions=3)._replace(
 )
 ENDING = task_of([(0, -1.0, [0], 1), (0, 1.0, [0], 1), (1, 0.0, [0], 2), (2, 1.0, [0], END)])
 PROOFS = {
-    "a maze": lambda: proof_of(trained(**CASES[1]), MAZE),
+    "a maze": lambda: proof_of(proven(**CASES[1]), MAZE),
     "both ways": lambda: proof_of(uncertain(), FOREVER),
     "three slots": lambda: proof_of(
         with_content_by_sight(policy(memory_slots=3), -0.5, 0.5), TWO_SIGHTS

@@ -73,6 +73,20 @@ def trained(seed, steps, longest, **options):
     return network
 
 
+@cache
+def proven(seed, **options):
+    """A tiny policy that is right in every episode: from a seed on, the first that got there.
+
+    Which seeds do depends on how a processor rounds.
+    """
+    task = TMazePassiveEnv().finite_task()
+    for each in range(seed, seed + 30):
+        network = trained(each, **options)
+        if check_all_episodes(network, task, max_states=10_000).verdict == "proven":
+            return network
+    raise AssertionError(f"no policy of 30 seeds is right in every episode: {options}")
+
+
 def first_wrong_step(network, env, task, steps):
     """The earliest step at which any episode of at most so many steps goes wrong, or None."""
     wrong = set()
@@ -151,7 +165,7 @@ def test_it_finds_every_memory_that_an_episode_leads_to_and_no_other(network):
 
 
 def test_a_wrong_answer_that_comes_late_is_found_with_the_shortest_way_to_it():
-    network = trained(**CASES[1])
+    network = proven(**CASES[1])
     task = TMazePassiveEnv().finite_task()
     assert check_all_episodes(network, task, max_states=100).verdict == "proven"
     # The same maze, unrolled: from time 5 on, the other turn is called correct.

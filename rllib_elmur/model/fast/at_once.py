@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rllib_elmur.model.equations import DistanceBias, ELMURLayer
 from rllib_elmur.model.fast import layer as fast
+from rllib_elmur.model.fast.ops import take
 from rllib_elmur.model.fast.packed import Packing
 from rllib_elmur.model.fast.queue import Queue
 from rllib_elmur.model.fast.weights import LayerWeights
@@ -30,7 +31,7 @@ class Round(NamedTuple):
         packed: Where its packed segments lie among the segments of `tokens`, (N_r,).
         entry: The entries of the queue that are read, (E,).
         entries: Where these lie, (R, E); those that a row does not have lie anywhere.
-        hidden: Where an entry is not among the M that a token reads, (E, K).
+        hidden: Minus infinity where an entry is not among the M that a token reads, (E, K, 1).
     """
 
     written: Tensor
@@ -67,7 +68,7 @@ def rounds(packing: Packing, n_slots: int, segment_length: int) -> Iterator[Roun
             packed=packing.rank[packing.row[those]] * size + packing.segment[those] - s,
             entry=entry,
             entries=packing.find(rank, entry, n_slots),
-            hidden=(ahead < 0) | (ahead >= n_slots),
+            hidden=torch.where((ahead < 0) | (ahead >= n_slots), -torch.inf, 0.0)[..., None],
         )
         begin, n_written = end, n_written + n_complete
 
@@ -82,29 +83,29 @@ def read_and_write(
     weights: LayerWeights,
 ) -> tuple[Tensor, Tensor]:
     """Layer i writes and reads, round after round; see `one_by_one.read_and_write`."""
-    n_slots, length, d = memory.shape[1], layer.segment_length, h.shape[-1]
+    n_slots, length, d = len(memory), layer.segment_length, h.shape[-1]
     entry = packing.segment[:, None]
     distance, empty = queue.distance(i, packing.row, entry, packing.position(length))
     write_bias = layer.distance_bias(-distance[:, 0], empty[:, 0])  # (N, L, H)
     share = fast.blend_share(empty[:, 0], layer.lru_blend, h)  # (N, 1)
     oldest = packing.find(packing.rank[packing.row], packing.segment, n_slots)  # (N,)
     segments, query = h.unflatten(0, (-1, length)), fast.read_query(h, weights.read)
-    entries, mixed = memory.transpose(0, 1).flatten(0, 1), []  # (M B, d)
+    entries, mixed = memory.flatten(0, 1), []  # (M B, d)
     for r in rounds(packing, n_slots, length):
         at = r.written
         if len(at):
-            slot = entries[oldest[at]]
-            slot = fast.write(segments[at], slot, share[at], write_bias[at], weights.write)
+            h_r, share_r, bias_r = (x.index_select(0, at) for x in (segments, share, write_bias))
+            slot = fast.write(h_r, take(entries, oldest[at]), share_r, bias_r, weights.write)
             slot = layer.between_segments(_rounded(layer, slot, r.complete))
             entries = torch.cat([entries, slot])
         # Token position less anchor for the round's first token, and empty slots, (R, E, 1).
         distance, empty = queue.distance(i, r.row, r.entry.expand(len(r.row), -1), r.position[:1])
         bias = _bias_of_successive_tokens(layer.distance_bias, distance, empty, len(r.position))
-        bias = bias.masked_fill_(r.hidden[..., None], -torch.inf).flatten(2)  # (R, E, K H)
-        read = entries[r.entries.clamp(max=len(entries) - 1)]  # (R, E, d)
-        queries = query[r.tokens].view(len(r.row), -1, d)  # (R, K H, d)
+        bias = bias.add_(r.hidden).flatten(2)  # (R, E, K H)
+        read = take(entries, r.entries.clamp(max=len(entries) - 1))  # (R, E, d)
+        queries = take(query, r.tokens).view(len(r.row), -1, d)  # (R, K H, d)
         of_round = fast.mix_tokens(queries, read, bias)
-        mixed.append(of_round.view(-1, length * query.shape[-1])[r.packed])
+        mixed.append(take(of_round.view(-1, length * query.shape[-1]), r.packed))
     mixed = torch.cat(mixed).view(query.shape)
     return fast.read_mixed(h, mixed, weights.read), entries
 

@@ -1,18 +1,20 @@
-"""What the tokens of packed segments attend to: their own segment, or the last W tokens."""
+"""What tokens attend to: those of their segment, or the last W. They do so block by block."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from rllib_elmur.config import ELMURConfig
+from rllib_elmur.model.fast.ops import take
 from rllib_elmur.model.fast.packed import Packing
 from rllib_elmur.model.state import State
 
 
 class OwnSegment:
-    """Attention inside a segment (the paper's): nothing comes from before it.
+    """Attention inside a segment (the paper's): blocks are segments, nothing comes from before.
 
     Args:
+        config: The model's.
         state: The state before the call.
         packing: Its rows.
     """
@@ -22,21 +24,25 @@ class OwnSegment:
         """How many tokens before it the token at time step `clock` sees."""
         return clock % config.segment_length
 
-    def __init__(self, state: State, packing: Packing):
+    def __init__(self, config: ELMURConfig, state: State, packing: Packing):
         self._nothing = state.context[:, 0]  # (B, 0, d)
 
-    def around(self, i: int, segments: Tensor) -> tuple[Tensor, Tensor]:
+    def around(self, i: int, segments: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What the tokens of segments (N, L, d) leave for attention in layer i.
 
         Returns:
-            What the tokens of each segment attend to, (N, K, d), and the context of each row's open
-            segment, (B, W - 1, d).
+            The tokens of blocks, (N_b, C, d), what those of each block attend to, (N_b, K, d), and
+            the context of each row's open segment, (B, W - 1, d).
         """
-        return segments, self._nothing
+        return segments, segments, self._nothing
 
     def hide(self, position: Tensor) -> Tensor:
-        """Takes what came before an episode out of position logits (N, K, L H)."""
+        """Takes what came before an episode out of position logits (N_b, K, C H)."""
         return position
+
+    def of_tokens(self, of_blocks: Tensor) -> Tensor:
+        """What the tokens of blocks have, (N_b C, ...), in the order of those of segments."""
+        return of_blocks
 
 
 class Window(OwnSegment):
@@ -47,37 +53,47 @@ class Window(OwnSegment):
         """How many tokens before it the token at time step `clock` sees."""
         return np.minimum(clock, config.n_before)
 
-    def __init__(self, state: State, packing: Packing):
-        self._state = state
-        n_before, length = state.context.shape[2], state.segment.shape[1]
-        before = torch.arange(-n_before, 0, device=state.clock.device)
-        begin = packing.segment[:, None] * length + before  # places in the row, (N, W - 1)
-        self._before = self._source(packing, packing.row, begin, length)
-        own = begin.new_zeros(len(begin), length, dtype=torch.bool)
-        missing = begin + (state.clock - packing.phase)[packing.row, None] < 0
-        self._missing = torch.cat([missing, own], dim=1)[..., None]  # (N, W - 1 + L, 1)
-        row = torch.arange(len(state.clock), device=state.clock.device)
-        open_begin = packing.filled[:, None] // length * length + before
-        self._behind = self._source(packing, row, open_begin, length)
+    def __init__(self, config: ELMURConfig, state: State, packing: Packing):
+        self._state, self._n_before = state, config.n_before
+        length, size = config.segment_length, config.block_length
+        device = state.clock.device
+        # Blocks stand row by row; those of a row begin with its first segment.
+        n_blocks = (packing.filled - 1) // size + 1  # (B,)
+        row = torch.arange(len(n_blocks), device=device).repeat_interleave(n_blocks)  # (N_b,)
+        first = n_blocks.cumsum(0) - n_blocks
+        begin = (torch.arange(len(row), device=device) - first[row]) * size
+        place = begin[:, None] + torch.arange(-self._n_before, size, device=device)  # (N_b, K)
+        self._seen = self._source(packing, row, place, length)
+        self._missing = (place + (state.clock - packing.phase)[row, None] < 0)[..., None]
+        own = packing.position(length)  # (N, L)
+        self._own = ((first[packing.row, None] + own // size) * size + own % size).flatten()
+        open_begin = packing.filled[:, None] // length * length
+        before = open_begin + torch.arange(-self._n_before, 0, device=device)  # (B, W - 1)
+        self._behind = self._source(
+            packing, torch.arange(len(first), device=device), before, length
+        )
 
-    @staticmethod
-    def _source(packing: Packing, row: Tensor, place: Tensor, length: int) -> Tensor:
-        """Where tokens at `place` of their rows lie in the rows' contexts and packed segments."""
-        n_before, n_context = place.shape[1], len(packing.rank) * place.shape[1]
-        in_segments = n_context + packing.locate(packing.rank[row], place, length)
-        return torch.where(place < 0, row[:, None] * n_before + place + n_before, in_segments)
+    def _source(self, packing: Packing, row: Tensor, place: Tensor, length: int) -> Tensor:
+        """Where tokens at `place` of their rows lie in the rows' contexts and packed segments.
 
-    def around(self, i: int, segments: Tensor) -> tuple[Tensor, Tensor]:
-        """The tokens before each segment and its own; see `OwnSegment.around`."""
+        Those that a row does not have lie anywhere: no token of the row sees them.
+        """
+        n_context, n_packed = len(packing.rank) * self._n_before, len(packing.row) * length
+        packed = packing.locate(packing.rank[row], place, length).clamp(max=n_packed - 1)
+        in_context = (row[:, None] + 1) * self._n_before + place
+        return torch.where(place < 0, in_context, n_context + packed)
+
+    def around(self, i: int, segments: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The tokens of blocks, and with those before them; see `OwnSegment.around`."""
         context = self._state.context[:, i].to(segments.dtype)
         tokens = torch.cat([context.flatten(0, 1), segments.flatten(0, 1)])
-        # The gradient of `tokens[source]` would be many times slower.
-        before, behind = (
-            tokens.index_select(0, source.flatten()).view(*source.shape, tokens.shape[-1])
-            for source in (self._before, self._behind)
-        )
-        return torch.cat([before, segments], dim=1), behind
+        seen = take(tokens, self._seen)
+        return seen[:, self._n_before :], seen, take(tokens, self._behind)
 
     def hide(self, position: Tensor) -> Tensor:
-        """Takes what came before an episode out of position logits (N, K, L H)."""
+        """Takes what came before an episode out of position logits (N_b, K, C H)."""
         return position.masked_fill(self._missing, -torch.inf)
+
+    def of_tokens(self, of_blocks: Tensor) -> Tensor:
+        """What the tokens of blocks have, (N_b C, ...), in the order of those of segments."""
+        return take(of_blocks, self._own)

@@ -9,21 +9,26 @@ from rllib_elmur.model.fast.ops import add_feed_forward, add_product, linear, mu
 from rllib_elmur.model.fast.weights import AttendWeights, ReadWeights, WriteWeights
 
 
-def attend(
-    x: Tensor, tokens: Tensor, context: Tensor, position: Tensor, w: AttendWeights
-) -> Tensor:
-    """Equation 1: tokens attend to those of their segment, or of their window.
+def mix_context(tokens: Tensor, context: Tensor, position: Tensor, w: AttendWeights) -> Tensor:
+    """What tokens find in those of their segment, or of their window.
 
     Args:
-        x: T tokens of each of N segments, (N T, d).
-        tokens: The same as the attention sees them, `norm(x, w.residual.before)`.
-        context: The K tokens that those of each segment may attend to, seen likewise, (N, K, d).
+        tokens: T tokens of each of N blocks as the attention sees them, (N T, d): `norm` by
+            `w.residual.before`.
+        context: The K tokens that those of each block may attend to, seen likewise, (N, K, d).
         position: Position logits, (N, K, T H); minus infinity where a token is not attended to.
         w: The weights.
+
+    Returns:
+        By head, (N T, H d).
     """
-    query = linear(tokens, w.query, w.query_bias).view(len(context), -1, x.shape[-1])
-    mixed = mix_tokens(query, context, position)  # (N, T H, d)
-    return norm(add_product(x, mixed.view(len(x), -1), w.out), w.residual.after)
+    query = linear(tokens, w.query, w.query_bias).view(len(context), -1, tokens.shape[-1])
+    return mix_tokens(query, context, position).view(len(tokens), -1)
+
+
+def attend(x: Tensor, mixed: Tensor, w: AttendWeights) -> Tensor:
+    """Equation 1 for tokens (R, d) that have found `mixed` (R, H d) in their context."""
+    return norm(add_product(x, mixed, w.out), w.residual.after)
 
 
 class Slots(NamedTuple):
@@ -84,9 +89,12 @@ def write(h: Tensor, slot: Tensor, share: Tensor, bias: Tensor, w: WriteWeights)
     Returns:
         The slot's new content, (B, d), in the precision of `slot`.
     """
-    query = multiply(norm(slot, w.residual.before), w.query).view(len(slot), -1, slot.shape[-1])
-    mixed = mix_tokens(query, h, bias).flatten(1)  # (B, H d)
-    u = norm(add_product(slot, mixed, w.out), w.residual.after)
+    if h.shape[1] == 1:  # every query finds the one token there is
+        mixed = h.expand(-1, bias.shape[-1], -1)
+    else:
+        query = multiply(norm(slot, w.residual.before), w.query)
+        mixed = mix_tokens(query.view(len(slot), -1, slot.shape[-1]), h, bias)
+    u = norm(add_product(slot, mixed.flatten(1), w.out), w.residual.after)  # of (B, H d)
     u = norm(add_feed_forward(u, w.ffn, w.ffn_residual), w.memory_norm)
     return torch.lerp(slot, u.to(slot.dtype), share.to(slot.dtype))
 

@@ -169,7 +169,8 @@ class LiveBatch:
             seen.copy_(token if rows is None else torch.where(rows, token, seen))
             position = positions.of_newest(token, back, ring_weights[now % size])  # (B, K H)
             position = position.view(len(token), size, -1)
-            h = fast.attend(y, token, ring.context[i], position, weights.attend)
+            mixed = fast.mix_context(token, ring.context[i], position, weights.attend)
+            h = fast.attend(y, mixed, weights.attend)
             y = fast.read(h, self._slots.read[i], bias[i], weights.read)
             ring.to_write_at[i][place].copy_(h if before_read else y)
         return y

@@ -25,7 +25,7 @@ def read_and_write(
         layer: The layer.
         i: Its number.
         h: Tokens of whole segments, (N L, d).
-        memory: Slots at the call's start, least recently used first, longest rows first, (B, M, d).
+        memory: Slots at the call's start, least recently used first, longest rows first, (M, B, d).
         packing: Where the segments lie.
         queue: What each of them reads and writes.
         weights: The layer's weights.
@@ -33,14 +33,14 @@ def read_and_write(
     Returns:
         The outputs, (N L, d), and all entries of the rows' queues, see `Packing.find`.
     """
-    n_slots, length = memory.shape[1], layer.segment_length
+    n_slots, length = len(memory), layer.segment_length
     entry = packing.segment[:, None] + torch.arange(n_slots, device=h.device)  # (N, M)
     distance, empty = queue.distance(i, packing.row, entry, packing.position(length))
     read_bias = layer.distance_bias(distance, empty).mT.contiguous()  # (N, M, H, L)
     write_bias = layer.distance_bias(-distance[:, 0], empty[:, 0])  # (N, L, H)
     share = fast.blend_share(empty[:, 0], layer.lru_blend, h)  # (N, 1)
-    entries, outputs = list(memory.unbind(1)), []
-    projected = list(fast.project_slots(memory, weights.write).unbind(1))
+    entries, outputs = list(memory.unbind()), []
+    projected = list(fast.project_slots(memory, weights.write).unbind())
     # The longest rows come first, so segment s concerns a prefix of the rows.
     h = h.unflatten(0, (-1, length))  # (N, L, d)
     parts = (t.split(packing.active) for t in (h, read_bias, write_bias, share))

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rllib_elmur.model.fast.ops import take
 from rllib_elmur.model.state import State
 
 
@@ -69,8 +70,7 @@ class Packing(NamedTuple):
         phase = self.phase[self.row][:, None]
         index = torch.where(place < phase, place, segment_length + place - phase)
         index = index.clamp(max=source.shape[1] - 1)  # beyond `filled`: never read as data
-        flat = (self.row[:, None] * source.shape[1] + index).flatten()
-        return source.flatten(0, 1).index_select(0, flat).view(*index.shape, x.shape[-1])
+        return take(source.flatten(0, 1), self.row[:, None] * source.shape[1] + index)
 
     def unpack(self, y: Tensor, n_tokens: int) -> Tensor:
         """The new tokens' outputs, (N, L, d) to (B, T, d); zeros at the padding."""
@@ -104,9 +104,8 @@ class Packing(NamedTuple):
 
     def _at(self, packed: Tensor, place: Tensor) -> Tensor:
         """What lies at `place` (B, P) of each row, (B, P, d); zero where the row has no token."""
-        n_packed, segment_length, d = packed.shape
+        n_packed, segment_length, _ = packed.shape
         index = self.locate(self.rank, place, segment_length)
         # One token more, of zeros, for what no row has.
         index = torch.where(place < self.filled[:, None], index, n_packed * segment_length)
-        tokens = nn.functional.pad(packed.flatten(0, 1), (0, 0, 0, 1))
-        return tokens.index_select(0, index.flatten()).view(*place.shape, d)
+        return take(nn.functional.pad(packed.flatten(0, 1), (0, 0, 0, 1)), index)

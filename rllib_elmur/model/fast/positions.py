@@ -29,18 +29,19 @@ class Positions(nn.Module):
     """Absorbs the position keys, arranges them, applies them.
 
     Args:
-        config: Its L tokens of a segment see W - 1 tokens before it (none without a window).
+        config: Its C tokens of a block see W - 1 tokens before it (none without a window).
     """
 
-    distance: Tensor  # of the queries of a segment and what they may see, (L, W - 1 + L)
+    distance: Tensor  # of the queries of a block and what they may see, (C, W - 1 + C)
     age: Tensor  # how long before query q key k came in a ring of W - 1 + L tokens
 
     def __init__(self, config: ELMURConfig):
         super().__init__()
         self.reach = config.attention_window or config.segment_length
-        place = torch.arange(config.n_before + config.segment_length)
+        place = torch.arange(config.n_before + config.block_length)
         distance = place[config.n_before :, None] - place
         self.register_buffer("distance", distance, persistent=False)
+        place = torch.arange(config.n_before + config.segment_length)
         self.register_buffer("age", (place[:, None] - place) % len(place), persistent=False)
 
     def absorb(self, attention: SelfAttention, query: Tensor, scale: float) -> PositionWeights:
@@ -52,10 +53,10 @@ class Positions(nn.Module):
             scale: Of the logits.
         """
         r = attention.distance_keys * scale  # (H, W, d/H)
-        return PositionWeights(r @ query, r @ attention.position_bias.mT)
+        return PositionWeights(torch.bmm(r, query), torch.bmm(r, attention.position_bias.mT))
 
-    def for_segments(self, weights: PositionWeights) -> PositionWeights:
-        """Arranges weights for the L tokens of a segment and the W - 1 + L that they may see."""
+    def for_blocks(self, weights: PositionWeights) -> PositionWeights:
+        """Arranges weights for the C tokens of a block and the W - 1 + C that they may see."""
         hidden = (self.distance < 0) | (self.distance >= self.reach)
         return self._arranged(weights, self.distance, hidden)
 
@@ -80,9 +81,9 @@ class Positions(nn.Module):
         bias = bias.masked_fill(hidden[:, None, :, None], -torch.inf)
         return PositionWeights(weight.flatten(2), bias.flatten(2))
 
-    def of_segments(self, tokens: Tensor, weights: PositionWeights) -> Tensor:
-        """The logits of whole segments, tokens (N, L, d): (N, keys K, queries L * H)."""
-        weight, bias = self.for_segments(weights)
+    def of_blocks(self, tokens: Tensor, weights: PositionWeights) -> Tensor:
+        """The logits of blocks of tokens (N, C, d): (N, keys K, queries C * H)."""
+        weight, bias = self.for_blocks(weights)
         logits = torch.baddbmm(bias, tokens.transpose(0, 1), weight)
         logits = logits.unflatten(-1, (self.distance.shape[1], -1))  # (queries, N, keys, H)
         return logits.permute(1, 2, 0, 3).flatten(2)
@@ -98,7 +99,7 @@ class Positions(nn.Module):
         Returns:
             (B N, keys L, H).
         """
-        weight, bias = (part[depth] for part in self.for_segments(weights))
+        weight, bias = (part[depth] for part in self.for_blocks(weights))
         logits = torch.baddbmm(bias, tokens.transpose(0, 1), weight)  # (N, B, L H)
         return logits.transpose(0, 1).unflatten(-1, (self.distance.shape[1], -1)).flatten(0, 1)
 

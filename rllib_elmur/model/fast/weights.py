@@ -97,9 +97,9 @@ def _attend_projections(
     k = k * scale
     out = attention.out.weight.unflatten(1, heads).movedim(1, 0)  # (H, d, d/H)
     return (
-        (q.mT @ k).movedim(0, 1).flatten(1),
+        torch.bmm(q.mT, k).movedim(0, 1).flatten(1),
         (attention.content_bias @ k).flatten(),
-        (out @ v).mT.flatten(0, 1),
+        torch.bmm(out, v).mT.flatten(0, 1),
         positions.absorb(attention, q, scale),
     )
 
@@ -120,7 +120,7 @@ def _products(attention: CrossAttention) -> tuple[Tensor, Tensor]:
     q = attention.query.weight.unflatten(0, heads)
     k, v = (w.unflatten(0, heads) for w in attention.key_value.weight.chunk(2))
     out = attention.out.weight.T.unflatten(0, heads)  # (H, d/H, d)
-    return q.mT @ k * (d // attention.n_heads) ** -0.5, v.mT @ out
+    return torch.bmm(q.mT, k) * (d // attention.n_heads) ** -0.5, torch.bmm(v.mT, out)
 
 
 def _residual(module: equations.Residual) -> ResidualNorms:
