@@ -195,7 +195,7 @@ class PlainELMUR:
         table = options.distance_scale * learned
         if options.read_empty_slots:
             return table
-        return np.concatenate([table, np.full((1, options.n_heads), -100.0)])
+        return np.concatenate([table, np.full((1, options.n_heads), -60.0)])
 
     def waves(self, name):
         """Logits that are sums of waves, each as high as its coordinate says."""

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from rllib_elmur.config import ELMURConfig
 
-# The logit of an empty slot that is not read: in single precision, exp(-60) is nothing beside 1.
-# exp(-100) is so little that it is a denormal number: processors multiply those many times slower.
+# The logit of an empty slot that is not read. Those of filled ones are not far from 0, and beside
+# them exp(-60) is nothing in single precision. exp(-100) would be a denormal number, which
+# processors multiply many times slower.
 UNREAD = -60.0
 
 

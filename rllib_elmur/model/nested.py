@@ -38,6 +38,8 @@ def each_part(function: Callable[..., Any], value: Any, *others: Any) -> Any:
     """Applies a function to the arrays of values that are nested alike."""
     if isinstance(value, dict):
         return {k: each_part(function, v, *(o[k] for o in others)) for k, v in value.items()}
-    if isinstance(value, tuple):
-        return tuple(each_part(function, *parts) for parts in zip(value, *others, strict=True))
+    if isinstance(value, (tuple, list)):
+        return type(value)(
+            each_part(function, *parts) for parts in zip(value, *others, strict=True)
+        )
     return function(value, *others)

@@ -135,3 +135,16 @@ def test_every_parameter_has_a_gradient_whatever_the_batch_holds(
     outputs, _ = model(tokens(model, 2, n_tokens), state_at(model, [0, 8]))
     outputs.sum().backward()
     assert not [name for name, gradient in gradients(model).items() if gradient is None]
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+@pytest.mark.parametrize("write_before_read", [False, True])
+@pytest.mark.parametrize("attention_window", [None, 3])
+def test_every_parameter_has_a_gradient_where_a_segment_is_one_token(
+    attention_window, write_before_read, norm_first
+):
+    options = {"write_before_read": write_before_read, "norm_first": norm_first}
+    model = build(**{**SIZES, "segment_length": 1}, attention_window=attention_window, **options)
+    outputs, _ = model(tokens(model, 2, 5), state_at(model, [0, 8]))
+    outputs.sum().backward()
+    assert not [name for name, gradient in gradients(model).items() if gradient is None]

@@ -75,7 +75,7 @@ def trained(seed, steps, longest, **options):
 
 @cache
 def proven(seed, **options):
-    """A tiny policy that is right in every episode: from a seed on, the first that got there.
+    """The first tiny policy, from this seed on, that is right in every episode.
 
     Which seeds do depends on how a processor rounds.
     """

@@ -23,7 +23,7 @@ class Round(NamedTuple):
     """Up to M segments of the R longest rows; a row may have fewer.
 
     Attributes:
-        written: The packed segments that are in it and that their rows fill, (C,).
+        written: The packed segments that are in it and that their rows fill, (F,).
         complete: How many of these belong to each segment index.
         row: The rows, (R,).
         position: Time steps of its K tokens, counted from the row's first segment, (K,).

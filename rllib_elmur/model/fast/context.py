@@ -1,4 +1,4 @@
-"""What tokens attend to: those of their segment, or the last W. They do so block by block."""
+"""What tokens attend to: those of their segment, or the last W. They do so chunk by chunk."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from rllib_elmur.model.state import State
 
 
 class OwnSegment:
-    """Attention inside a segment (the paper's): blocks are segments, nothing comes from before.
+    """Attention inside a segment (the paper's): chunks are segments, nothing comes from before.
 
     Args:
         config: The model's.
@@ -31,18 +31,18 @@ class OwnSegment:
         """What the tokens of segments (N, L, d) leave for attention in layer i.
 
         Returns:
-            The tokens of blocks, (N_b, C, d), what those of each block attend to, (N_b, K, d), and
+            The tokens of chunks, (N_c, C, d), what those of each chunk attend to, (N_c, K, d), and
             the context of each row's open segment, (B, W - 1, d).
         """
         return segments, segments, self._nothing
 
     def hide(self, position: Tensor) -> Tensor:
-        """Takes what came before an episode out of position logits (N_b, K, C H)."""
+        """Takes what came before an episode out of position logits (N_c, K, C H)."""
         return position
 
-    def of_tokens(self, of_blocks: Tensor) -> Tensor:
-        """What the tokens of blocks have, (N_b C, ...), in the order of those of segments."""
-        return of_blocks
+    def of_tokens(self, of_chunks: Tensor) -> Tensor:
+        """What the tokens of chunks have, (N_c C, ...), in the order of those of segments."""
+        return of_chunks
 
 
 class Window(OwnSegment):
@@ -55,18 +55,20 @@ class Window(OwnSegment):
 
     def __init__(self, config: ELMURConfig, state: State, packing: Packing):
         self._state, self._n_before = state, config.n_before
-        length, size = config.segment_length, config.block_length
+        length, size = config.segment_length, config.chunk_length
         device = state.clock.device
-        # Blocks stand row by row; those of a row begin with its first segment.
-        n_blocks = (packing.filled - 1) // size + 1  # (B,)
-        row = torch.arange(len(n_blocks), device=device).repeat_interleave(n_blocks)  # (N_b,)
-        first = n_blocks.cumsum(0) - n_blocks
+        # Chunks stand row by row; those of a row begin with its first segment.
+        n_chunks = (packing.filled - 1) // size + 1  # (B,)
+        row = torch.arange(len(n_chunks), device=device)
+        total = sum(packing.active[:: size // length])  # known here: no wait for the device
+        row = row.repeat_interleave(n_chunks, output_size=total)  # (N_c,)
+        first = n_chunks.cumsum(0) - n_chunks
         begin = (torch.arange(len(row), device=device) - first[row]) * size
-        place = begin[:, None] + torch.arange(-self._n_before, size, device=device)  # (N_b, K)
+        place = begin[:, None] + torch.arange(-self._n_before, size, device=device)  # (N_c, K)
         self._seen = self._source(packing, row, place, length)
         self._missing = (place + (state.clock - packing.phase)[row, None] < 0)[..., None]
         own = packing.position(length)  # (N, L)
-        self._own = ((first[packing.row, None] + own // size) * size + own % size).flatten()
+        self._own = (first[packing.row, None] * size + own).flatten()
         open_begin = packing.filled[:, None] // length * length
         before = open_begin + torch.arange(-self._n_before, 0, device=device)  # (B, W - 1)
         self._behind = self._source(
@@ -84,16 +86,16 @@ class Window(OwnSegment):
         return torch.where(place < 0, in_context, n_context + packed)
 
     def around(self, i: int, segments: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The tokens of blocks, and with those before them; see `OwnSegment.around`."""
+        """The tokens of chunks, and these with the tokens before them; see `OwnSegment.around`."""
         context = self._state.context[:, i].to(segments.dtype)
         tokens = torch.cat([context.flatten(0, 1), segments.flatten(0, 1)])
         seen = take(tokens, self._seen)
         return seen[:, self._n_before :], seen, take(tokens, self._behind)
 
     def hide(self, position: Tensor) -> Tensor:
-        """Takes what came before an episode out of position logits (N_b, K, C H)."""
+        """Takes what came before an episode out of position logits (N_c, K, C H)."""
         return position.masked_fill(self._missing, -torch.inf)
 
-    def of_tokens(self, of_blocks: Tensor) -> Tensor:
-        """What the tokens of blocks have, (N_b C, ...), in the order of those of segments."""
-        return take(of_blocks, self._own)
+    def of_tokens(self, of_chunks: Tensor) -> Tensor:
+        """What the tokens of chunks have, (N_c C, ...), in the order of those of segments."""
+        return take(of_chunks, self._own)

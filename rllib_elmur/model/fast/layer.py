@@ -13,9 +13,9 @@ def mix_context(tokens: Tensor, context: Tensor, position: Tensor, w: AttendWeig
     """What tokens find in those of their segment, or of their window.
 
     Args:
-        tokens: T tokens of each of N blocks as the attention sees them, (N T, d): `norm` by
+        tokens: T tokens of each of N chunks as the attention sees them, (N T, d): `norm` by
             `w.residual.before`.
-        context: The K tokens that those of each block may attend to, seen likewise, (N, K, d).
+        context: The K tokens that those of each chunk may attend to, seen likewise, (N, K, d).
         position: Position logits, (N, K, T H); minus infinity where a token is not attended to.
         w: The weights.
 
@@ -80,7 +80,7 @@ def write(h: Tensor, slot: Tensor, share: Tensor, bias: Tensor, w: WriteWeights)
     """Equations 4 to 6 (tok2mem): a complete segment updates one slot, not yet rounded.
 
     Args:
-        h: The segment's tokens as `read` left them, (B, L, d).
+        h: The segment's tokens, before or after they read (`write_before_read`), (B, L, d).
         slot: Content of the slot, (B, d).
         share: Of new content, (B, 1): see `blend_share`.
         bias: Of slot anchor less token position, (B, L, H).

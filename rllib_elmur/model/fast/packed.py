@@ -4,7 +4,7 @@ A call brings T new tokens a row. A row whose open segment holds r tokens begins
 first segment: its tokens are those r, then the new ones, cut into segments of L. Rows differ in
 how many segments they fill, so segments are packed: first the first segments of all rows, longest
 row first, then the second segments of those rows that have one, and so on. The rows that segment
-s concerns are thus always the first ones, and no padding is computed beyond a row's last segment.
+s concerns are thus always the first ones, and nothing is computed beyond a row's last segment.
 """
 
 from typing import NamedTuple
@@ -29,7 +29,7 @@ class Packing(NamedTuple):
         first: For each segment index, its first packed segment, (segments,).
         active: For each segment index, how many rows have any token in it.
         complete: For each segment index, how many rows fill it.
-        written: The packed segments that their rows fill, (C,).
+        written: The packed segments that their rows fill, (F,).
     """
 
     phase: Tensor
@@ -45,7 +45,7 @@ class Packing(NamedTuple):
 
     @classmethod
     def of(cls, state: State, lengths: Tensor) -> "Packing":
-        """The packing of a call with `lengths` (B,) new tokens, each >= 1, after `state`."""
+        """The packing of a call with `lengths` (B,) new tokens after `state`."""
         segment_length = state.segment.shape[1]
         phase = state.clock % segment_length
         filled = phase + lengths

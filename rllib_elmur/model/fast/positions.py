@@ -29,16 +29,16 @@ class Positions(nn.Module):
     """Absorbs the position keys, arranges them, applies them.
 
     Args:
-        config: Its C tokens of a block see W - 1 tokens before it (none without a window).
+        config: Its C tokens of a chunk see W - 1 tokens before it (none without a window).
     """
 
-    distance: Tensor  # of the queries of a block and what they may see, (C, W - 1 + C)
+    distance: Tensor  # of the queries of a chunk and what they may see, (C, W - 1 + C)
     age: Tensor  # how long before query q key k came in a ring of W - 1 + L tokens
 
     def __init__(self, config: ELMURConfig):
         super().__init__()
         self.reach = config.attention_window or config.segment_length
-        place = torch.arange(config.n_before + config.block_length)
+        place = torch.arange(config.n_before + config.chunk_length)
         distance = place[config.n_before :, None] - place
         self.register_buffer("distance", distance, persistent=False)
         place = torch.arange(config.n_before + config.segment_length)
@@ -55,8 +55,8 @@ class Positions(nn.Module):
         r = attention.distance_keys * scale  # (H, W, d/H)
         return PositionWeights(torch.bmm(r, query), torch.bmm(r, attention.position_bias.mT))
 
-    def for_blocks(self, weights: PositionWeights) -> PositionWeights:
-        """Arranges weights for the C tokens of a block and the W - 1 + C that they may see."""
+    def for_chunks(self, weights: PositionWeights) -> PositionWeights:
+        """Arranges weights for the C tokens of a chunk and the W - 1 + C that they may see."""
         hidden = (self.distance < 0) | (self.distance >= self.reach)
         return self._arranged(weights, self.distance, hidden)
 
@@ -81,9 +81,9 @@ class Positions(nn.Module):
         bias = bias.masked_fill(hidden[:, None, :, None], -torch.inf)
         return PositionWeights(weight.flatten(2), bias.flatten(2))
 
-    def of_blocks(self, tokens: Tensor, weights: PositionWeights) -> Tensor:
-        """The logits of blocks of tokens (N, C, d): (N, keys K, queries C * H)."""
-        weight, bias = self.for_blocks(weights)
+    def of_chunks(self, tokens: Tensor, weights: PositionWeights) -> Tensor:
+        """The logits of chunks of tokens (N, C, d): (N, keys K, queries C * H)."""
+        weight, bias = self.for_chunks(weights)
         logits = torch.baddbmm(bias, tokens.transpose(0, 1), weight)
         logits = logits.unflatten(-1, (self.distance.shape[1], -1))  # (queries, N, keys, H)
         return logits.permute(1, 2, 0, 3).flatten(2)
@@ -99,7 +99,7 @@ class Positions(nn.Module):
         Returns:
             (B N, keys L, H).
         """
-        weight, bias = (part[depth] for part in self.for_blocks(weights))
+        weight, bias = (part[depth] for part in self.for_chunks(weights))
         logits = torch.baddbmm(bias, tokens.transpose(0, 1), weight)  # (N, B, L H)
         return logits.transpose(0, 1).unflatten(-1, (self.distance.shape[1], -1)).flatten(0, 1)
 

@@ -54,23 +54,23 @@ def run_sequence(
     )
     y = elmur.final_norm(y)
     if torch.is_grad_enabled():
-        y = _with_unused(elmur, packing, y)
+        y = _with_every_parameter(elmur, packing, y)
     return packing.unpack(y.view(tokens.shape), x.shape[1]), state
 
 
 def _attend(
     elmur: "ELMUR", i: int, x: Tensor, context: OwnSegment, weights: LayerWeights
 ) -> tuple[Tensor, Tensor]:
-    """Tokens of whole segments (N L, d) attend in layer i, block by block.
+    """Tokens of whole segments (N L, d) attend in layer i, chunk by chunk.
 
     Returns what they become, and the context of each row's open segment, (B, W - 1, d).
     """
     w = weights.attend
     tokens = norm(x, w.residual.before)
     segments = tokens.unflatten(0, (-1, elmur.config.segment_length))  # (N, L, d)
-    blocks, seen, behind = context.around(i, segments)  # (N_b, C, d), (N_b, K, d)
-    position = context.hide(elmur.positions.of_blocks(blocks, w.position))  # (N_b, K, C H)
-    mixed = fast.mix_context(blocks.flatten(0, 1), seen, position, w)
+    chunks, seen, behind = context.around(i, segments)  # (N_c, C, d), (N_c, K, d)
+    position = context.hide(elmur.positions.of_chunks(chunks, w.position))  # (N_c, K, C H)
+    mixed = fast.mix_context(chunks.flatten(0, 1), seen, position, w)
     return fast.attend(x, context.of_tokens(mixed), w), behind
 
 
@@ -89,7 +89,7 @@ def _slots(
     return take(torch.cat([memory.flatten(0, 1), layer.initial_memory]), index)
 
 
-def _with_unused(elmur: "ELMUR", packing: Packing, y: Tensor) -> Tensor:
+def _with_every_parameter(elmur: "ELMUR", packing: Packing, y: Tensor) -> Tensor:
     """Adds 0 times each parameter that the outputs do not depend on.
 
     Learners side by side (DistributedDataParallel) wait for the gradient of every parameter in
