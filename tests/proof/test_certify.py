@@ -176,7 +176,7 @@ def test_a_training_ends_with_its_proof(rllib, tmp_path):
     """A corridor of length 1 needs no memory: some seconds of training prove it."""
     file = tmp_path / "easy.yaml"
     file.write_text(
-        ROUNDED.replace("{training_iteration: 2}", "{certified: 1, training_iteration: 60}")
+        ROUNDED.replace("{training_iteration: 2}", "{certified: 1, training_iteration: 500}")
         .replace("rllib_elmur/TMazePassive-v0", "certify_maze.Bandit")
         .replace("env_config: {corridor_length: 3, slack: 2.0}", "env_config: {}")
         .replace("      env_config: {slack: 1.0}\n", "      explore: false\n")
