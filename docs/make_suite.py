@@ -14,12 +14,22 @@ Row = dict[str, Any]
 
 @table("suite", "task | measure | env steps | seeds | ELMUR's defaults | RLlib's LSTM", SUITE)
 def _suite() -> Iterable[Iterable[str]]:
+    settings: dict[str, dict[str, dict[str, Row]]] = {}
     for name, of_task in _by_task().items():
         first = next(iter(of_task.values()))
-        seeds = [len(of_task[p]["seeds"]) for p in POLICIES if p in of_task]
-        counts = str(seeds[0]) if len(set(seeds)) == 1 else " / ".join(map(str, seeds))
+        if "solved" in first:  # one setting of a family
+            settings.setdefault(name.rstrip("0123456789"), {})[name] = of_task
+            continue
         cells = [_cell(of_task[p]) if p in of_task else "" for p in POLICIES]
-        yield name, first["measure"], f"{first['env steps']:,}", counts, *cells
+        steps = f"{first['env steps']:,}"
+        yield name, first["measure"], steps, _counts(of_task), *cells
+    for family, of_family in settings.items():
+        numbers = sorted(int(name.removeprefix(family)) for name in of_family)
+        name = f"{family}, {numbers[0]} to {numbers[-1]}"
+        steps = {row["env steps"] for of_task in of_family.values() for row in of_task.values()}
+        each = f"{min(steps):,} to {max(steps):,}" if len(steps) > 1 else f"{min(steps):,}"
+        counts = _counts(next(iter(of_family.values())))
+        yield name, "settings solved", each, counts, *(_solved(of_family, p) for p in POLICIES)
 
 
 @table("suite-in-short", "task | env steps | ELMUR's defaults | RLlib's LSTM")
@@ -65,6 +75,18 @@ def _by_task() -> dict[str, dict[str, Row]]:
     for row in rows(SUITE):
         found.setdefault(row["task"], {})[row["policy"]] = row
     return found
+
+
+def _counts(of_task: dict[str, Row]) -> str:
+    """How many seeds each policy has."""
+    seeds = [len(of_task[p]["seeds"]) for p in POLICIES if p in of_task]
+    return str(seeds[0]) if len(set(seeds)) == 1 else " / ".join(map(str, seeds))
+
+
+def _solved(of_family: dict[str, dict[str, Row]], policy: str) -> str:
+    """How many settings of a family a policy solves, over all seeds."""
+    each = [solved for t in of_family.values() if policy in t for solved in t[policy]["solved"]]
+    return f"{sum(each)} of {len(each)}"
 
 
 def _cell(row: Row) -> str:

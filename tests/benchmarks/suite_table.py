@@ -17,7 +17,10 @@ from suite_tasks import TASKS, Task, chosen, task_of
 
 POINTS = 100  # of a curve that is kept
 # What a row has of each seed; the seeds come first.
-OF_SEEDS = ("seeds", "last tenth", "best tenth", "env steps per second", "regret", "curves")
+OF_SEEDS = (
+    *("seeds", "last tenth", "best tenth", "env steps per second"),
+    *("regret", "solved", "curves"),
+)
 Row = dict[str, Any]
 
 
@@ -78,6 +81,7 @@ def _row(task: Task, records: list[Row]) -> Row:
     if task.family and task.family.startswith("memory_"):
         # All iterations end about as many episodes. A random answer has a regret of one half.
         row["regret"] = [round(2 * (1 - float(curve[:, 1].mean())), 4) for curve in curves]
+        row["solved"] = [regret < MEMORY_REGRET for regret in row["regret"]]
     return row | {"curves": [_thinned(curve) for curve in curves]}
 
 
@@ -138,8 +142,8 @@ def families(rows: list[Row]) -> dict[str, list[Row]]:
 
 def solved(rows: list[Row]) -> str:
     """How many of bsuite's settings a policy solves, over all seeds."""
-    regrets = [regret for row in rows for regret in row["regret"]]
-    return f"{sum(regret < MEMORY_REGRET for regret in regrets)} of {len(regrets)} solved"
+    each = [is_solved for row in rows for is_solved in row["solved"]]
+    return f"{sum(each)} of {len(each)} solved"
 
 
 def table_of(rows: list[Row]) -> Table:
