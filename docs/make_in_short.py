@@ -45,9 +45,8 @@ def _in_short(folder: Path) -> str:
         f"10,000. [Which memory]({link}/results/README.md#which-memory)",
         f"**Sampling** makes {sampling[0]:.2f} (16 environments) to {sampling[1]:.2f} (64) of the "
         f"LSTM's env steps a second, IMPALA {distributed[0]['ratio']:.2f} to "
-        f"{distributed[1]['ratio']:.2f}. [Cost]({link}/speed.md)",
-        f"**An update costs more**: {updates[0]:.2f} (one layer) to {updates[1]:.2f} (two) of the "
-        f"LSTM's time. [Cost]({link}/speed.md)",
+        f"{distributed[1]['ratio']:.2f}; an update costs more, {updates[0]:.2f} (one layer) to "
+        f"{updates[1]:.2f} (two) of the LSTM's time. [Cost]({link}/speed.md)",
     ]
     return "\n".join(f"- {line}" for line in lines)
 
