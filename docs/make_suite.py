@@ -21,13 +21,12 @@ def _suite() -> Iterable[Iterable[str]]:
             settings.setdefault(name.rstrip("0123456789"), {})[name] = of_task
             continue
         cells = [_cell(of_task[p]) if p in of_task else "" for p in POLICIES]
-        steps = f"{first['env steps']:,}"
-        yield name, first["measure"], steps, _counts(of_task), *cells
+        yield name, first["measure"], f"{first['env steps']:,}", _counts(of_task), *cells
     for family, of_family in settings.items():
         numbers = sorted(int(name.removeprefix(family)) for name in of_family)
         name = f"{family}, {numbers[0]} to {numbers[-1]}"
         steps = {row["env steps"] for of_task in of_family.values() for row in of_task.values()}
-        each = f"{min(steps):,} to {max(steps):,}" if len(steps) > 1 else f"{min(steps):,}"
+        each = " to ".join(f"{ends:,}" for ends in sorted({min(steps), max(steps)}))
         counts = _counts(next(iter(of_family.values())))
         yield name, "settings solved", each, counts, *(_solved(of_family, p) for p in POLICIES)
 

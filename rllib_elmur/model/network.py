@@ -12,6 +12,7 @@ from rllib_elmur.config import ELMURConfig
 from rllib_elmur.model.elmur import ELMUR
 from rllib_elmur.model.encoder import build_encoder
 from rllib_elmur.model.fast.live import LiveBatch
+from rllib_elmur.model.fast.ops import take
 from rllib_elmur.model.nested import each_part, values_of
 from rllib_elmur.model.state import State
 
@@ -63,7 +64,7 @@ class PolicyNetwork(nn.Module):
         n_rows, n_steps = first.shape[:2]
         is_data = torch.arange(n_steps, device=lengths.device) < lengths[:, None]
         at = is_data.flatten().nonzero().squeeze(-1)  # (R,)
-        data = each_part(lambda x: x.flatten(0, 1).index_select(0, at)[None], observation)
+        data = each_part(lambda x: take(x.flatten(0, 1), at)[None], observation)
         tokens = self.encoder(data)[0]  # (R, d)
         padded = tokens.new_zeros(n_rows * n_steps, tokens.shape[-1])
         return padded.index_copy(0, at, tokens).unflatten(0, (n_rows, n_steps))

@@ -94,7 +94,7 @@ def read_and_write(
     for r in rounds(packing, n_slots, length):
         at = r.written
         if len(at):
-            h_r, share_r, bias_r = (x.index_select(0, at) for x in (segments, share, write_bias))
+            h_r, share_r, bias_r = (take(x, at) for x in (segments, share, write_bias))
             slot = fast.write(h_r, take(entries, oldest[at]), share_r, bias_r, weights.write)
             slot = layer.between_segments(_rounded(layer, slot, r.complete))
             entries = torch.cat([entries, slot])
@@ -134,7 +134,7 @@ def _bias_of_successive_tokens(
     token = torch.arange(n_tokens, device=distance.device)
     windows = distance_bias(first + token, first > high)
     window = (distance.clamp(low, high) - low).masked_fill_(empty, high + 1 - low)
-    return windows.index_select(0, window.flatten()).view(*distance.shape[:2], n_tokens, -1)
+    return take(windows, window[..., 0])
 
 
 def _rounded(layer: ELMURLayer, slots: Tensor, complete: list[int]) -> Tensor:

@@ -47,11 +47,11 @@ def stack(parts: Sequence[Any]) -> Any:
 
 
 def take(x: Tensor, index: Tensor) -> Tensor:
-    """The rows of x (R, k) at places (...): (..., k).
+    """The rows of x (R, *row) at places (...): (..., *row).
 
     The gradient of `x[index]` would take several times longer.
     """
-    return x.index_select(0, index.flatten()).view(*index.shape, x.shape[-1])
+    return x.index_select(0, index.flatten()).view(*index.shape, *x.shape[1:])
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
