@@ -13,7 +13,7 @@ from rllib_elmur.plugin.policy_options import PolicyOptions, options_of, warn_of
 KINDS = (ELMURConfig, PolicyOptions, LearnerOptions)
 INTEGERS = ["d_model", "n_layers", "n_heads", "d_ff", "segment_length", "memory_slots"]
 NUMBERS = ["distance_scale", "memory_init_std", "memory_lr_scale", "memory_commitment"]
-NUMBERS += ["weight_decay", "encoder_weight_decay", "advantage_std_floor"]
+NUMBERS += ["weight_decay", "encoder_weight_decay", "advantage_floor"]
 OUT_OF_RANGE = [
     *((name, value, "an integer >= 1") for name in INTEGERS for value in (0, -3, 2.0, "4", None)),
     *(("max_seq_len", value, "an integer >= 1") for value in (0, -1, 35.0, None)),

@@ -41,6 +41,7 @@ def learning_curve():
         d_ff=32,
         max_seq_len=20,
         memory_lr_scale=1.0,
+        advantage_floor=0.0,
     )
     algo = config.build_algo()
     curve = []

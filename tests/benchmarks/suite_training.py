@@ -67,7 +67,7 @@ class Job:
         """All that decides how the training goes, as JSON knows it."""
         of_lstm = self.policy == "lstm"
         settings = {**SETTINGS, **(LSTM_SETTINGS if of_lstm else {}), **self.task.settings}
-        papers = {**PAPER, "memory_lr_scale": 1.0}
+        papers = {**PAPER, "memory_lr_scale": 1.0, "advantage_floor": 0.0}
         own = {"lstm": self.task.lstm, "paper": papers}.get(self.policy, {})
         return {
             "task": self.name,

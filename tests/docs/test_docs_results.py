@@ -38,7 +38,7 @@ def test_a_saved_result_can_be_repeated_and_read_again(benchmark, monkeypatch, t
 
 
 def test_a_benchmark_takes_options_of_the_learner_beside_those_of_the_model(benchmark, tmp_path):
-    options = {"memory_levels": 3, "weight_decay": 0.125, "advantage_std_floor": 0.25}
+    options = {"memory_levels": 3, "weight_decay": 0.125, "advantage_floor": 0.25}
     example = benchmark("trainings").read_example("tmaze-ppo")
     [changes] = benchmark("learning").variants("tmaze-ppo", [options]).values()
     example["config"] |= changes
@@ -47,7 +47,7 @@ def test_a_benchmark_takes_options_of_the_learner_beside_those_of_the_model(benc
     [trial] = load(file)[0].trials
     assert trial.config.rl_module_spec.model_config["memory_levels"] == 3
     learner = trial.config.learner_config_dict
-    assert (learner["weight_decay"], learner["advantage_std_floor"]) == (0.125, 0.25)
+    assert (learner["weight_decay"], learner["advantage_floor"]) == (0.125, 0.25)
     assert learner["encoder_weight_decay"] == 5.0  # the example's
 
 

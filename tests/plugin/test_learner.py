@@ -10,8 +10,10 @@ from ray.rllib.algorithms.appo import APPOConfig
 from ray.rllib.algorithms.appo.torch.appo_torch_learner import APPOTorchLearner
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
+from ray.rllib.core.columns import Columns
 
 import rllib_elmur
+from rllib_elmur.plugin.learner.advantage_floor import scale_of
 
 SCALE = 0.25
 SCHEDULE = [[0, 1e-3], [1000, 1e-4]]
@@ -99,7 +101,7 @@ def test_appos_kl_coefficient_falls_with_rllibs_learner_alone(learner, ray_is_qu
         ("memory_lr_scale", 0.1, "1.0"),
         ("weight_decay", 0.5, "0.0"),
         ("encoder_weight_decay", 0.5, "0.0"),
-        ("advantage_std_floor", 0.2, "0.0"),
+        ("advantage_floor", 0.2, "0.0"),
     ],
 )
 def test_a_learner_that_does_not_know_an_option_says_so(option):
@@ -129,7 +131,7 @@ def test_weights_decay_by_the_rate_where_they_have_no_gradient(ray_is_quiet):
 def weights_after_an_iteration(floor):
     config = ppo(num_epochs=1, minibatch_size=64, vf_loss_coeff=0.0, entropy_coeff=0.0)
     config.training(use_kl_loss=False).debugging(seed=1)
-    algo = rllib_elmur.use_elmur(config, advantage_std_floor=floor, **SMALL).build_algo()
+    algo = rllib_elmur.use_elmur(config, advantage_floor=floor, **SMALL).build_algo()
     algo.train()
     after = weights(learner_module(algo))
     algo.stop()
@@ -145,6 +147,40 @@ def test_small_advantages_are_not_scaled_up(ray_is_quiet):
     assert all(np.allclose(far_above[name], farther[name], atol=1e-6) for name in plain)
 
 
+def play(rewards, errors=0.0, scale=1.0):
+    """A batch in which the value function errs by `errors`, and the values."""
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.rand(rewards.shape, generator=generator)
+    off = errors * torch.randn(rewards.shape, generator=generator)
+    batch = {Columns.REWARDS: rewards, Columns.VALUE_TARGETS: targets, Columns.LOSS_MASK: targets}
+    return {k: v * scale for k, v in batch.items()}, scale * (targets - off)
+
+
+def test_a_floor_is_a_share_of_the_returns_and_has_no_scale_of_its_own():
+    rewards = torch.zeros(4, 9)
+    rewards[:, -1] = torch.tensor([1.0, -1.0, 1.0, 1.0])
+    returns = torch.tensor([[r * 0.9**k for k in range(8, -1, -1)] for r in rewards[:, -1]])
+    errors = 0.1
+    scales = [scale_of(*play(rewards, errors, k), 0.5, 0.9) for k in (1.0, 100.0)]
+    batch, values = play(rewards, errors)
+    deviation = (batch[Columns.VALUE_TARGETS] - values).std(correction=0)
+    assert scales == pytest.approx([float(deviation / (0.5 * returns.std(correction=0)))] * 2)
+    assert scale_of(*play(rewards, 10.0), 0.5, 0.9) == 1.0
+    assert scale_of(*play(torch.zeros(4, 9), errors), 0.5, 0.9) == 1.0
+    assert scale_of(*play(torch.zeros(4, 9)), 0.5, 0.9) == 1.0  # nothing to divide by nothing
+
+
+def test_what_is_masked_counts_for_no_floor():
+    rewards = torch.zeros(4, 9)
+    rewards[:, 5] = 1.0
+    batch, values = play(rewards, 0.01)
+    before = scale_of(batch, values, 0.5, 0.9)
+    padded = {k: torch.cat([v, torch.full((4, 3), 7.0)], dim=1) for k, v in batch.items()}
+    padded[Columns.LOSS_MASK][:, -3:] = 0.0
+    values = torch.cat([values, torch.full((4, 3), -7.0)], dim=1)
+    assert scale_of(padded, values, 0.5, 0.9) == pytest.approx(float(before))
+
+
 def test_the_algorithms_without_standardised_advantages_refuse_a_floor():
-    with pytest.raises(ValueError, match=r"advantage_std_floor=0.2: StableAPPOTorchLearner.*PPO"):
-        rllib_elmur.use_elmur(APPOConfig(), advantage_std_floor=0.2)
+    with pytest.raises(ValueError, match=r"advantage_floor=0.2: StableAPPOTorchLearner.*PPO"):
+        rllib_elmur.use_elmur(APPOConfig(), advantage_floor=0.2)

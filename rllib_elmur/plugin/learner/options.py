@@ -19,8 +19,8 @@ class LearnerOptions(Options):
     encoder_weight_decay: float = option(
         0.0, "The same for the observation's encoder: inputs that say nothing fade.", low=0.0
     )
-    advantage_std_floor: float = option(
-        0.0, "PPO divides advantages by their standard deviation, or by this if larger.", low=0.0
+    advantage_floor: float = option(
+        0.3, "PPO scales up advantages that deviate less than this share of returns less.", low=0.0
     )
 
     @classmethod
@@ -35,4 +35,4 @@ class LearnerArguments(TypedDict, total=False):
     memory_lr_scale: float | Search
     weight_decay: float | Search
     encoder_weight_decay: float | Search
-    advantage_std_floor: float | Search
+    advantage_floor: float | Search

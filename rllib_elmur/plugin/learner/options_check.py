@@ -15,7 +15,7 @@ from rllib_elmur.plugin.module import ELMURTorchRLModule
 from rllib_elmur.plugin.say_once import say_once
 from rllib_elmur.plugin.search_spaces import is_search_space
 
-_ALGORITHMS = {"advantage_std_floor": "PPO"}
+_ALGORITHMS = {"advantage_floor": "PPO"}
 _UNKNOWN = {"memory_lr_scale": 1.0}  # what a learner does that does not know an option, if not 0
 
 
