@@ -99,12 +99,12 @@ def _tmaze_policies() -> Iterable[Iterable[str]]:
     (proofs,) = rows("tmaze-proofs")
     first = proofs["steps to the first proof"]
     proven = f"proven for every length: {len(first) - first.count(None)} of {len(first)}"
-    yield "ELMUR, memory_levels=2", _solved(proofs), f"{proofs['lowest after 0.97']}", proven, ""
+    yield "ELMUR, memory_levels=2", _solved(proofs), f"{proofs['lowest after 0.97']:.3f}", proven, ""
     for row in (*rows("tmaze-real-values"), *rows("tmaze-lstm")):
         of = len(row["seeds"])
         right = " / ".join(f"{n} of {of}" for n in row["all right"].values())
         success = " / ".join(f"{mean(s):.2f}" for s in row["success"].values())
-        yield row["policy"], _solved(row), f"{row['lowest after 0.97']}", right, success
+        yield row["policy"], _solved(row), f"{row['lowest after 0.97']:.3f}", right, success
 
 
 def _solved(row: dict[str, Any]) -> str:
