@@ -99,7 +99,8 @@ def _tmaze_policies() -> Iterable[Iterable[str]]:
     (proofs,) = rows("tmaze-proofs")
     first = proofs["steps to the first proof"]
     proven = f"proven for every length: {len(first) - first.count(None)} of {len(first)}"
-    yield "ELMUR, memory_levels=2", _solved(proofs), f"{proofs['lowest after 0.97']:.3f}", proven, ""
+    lowest = f"{proofs['lowest after 0.97']:.3f}"
+    yield "ELMUR, memory_levels=2", _solved(proofs), lowest, proven, ""
     for row in (*rows("tmaze-real-values"), *rows("tmaze-lstm")):
         of = len(row["seeds"])
         right = " / ".join(f"{n} of {of}" for n in row["all right"].values())
