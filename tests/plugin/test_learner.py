@@ -152,8 +152,8 @@ def play(rewards, errors=0.0, scale=1.0):
     generator = torch.Generator().manual_seed(0)
     targets = torch.rand(rewards.shape, generator=generator)
     off = errors * torch.randn(rewards.shape, generator=generator)
-    batch = {Columns.REWARDS: rewards, Columns.VALUE_TARGETS: targets, Columns.LOSS_MASK: targets}
-    return {k: v * scale for k, v in batch.items()}, scale * (targets - off)
+    batch = {Columns.REWARDS: scale * rewards, Columns.VALUE_TARGETS: scale * targets}
+    return {**batch, Columns.LOSS_MASK: torch.ones_like(targets)}, scale * (targets - off)
 
 
 def test_a_floor_is_a_share_of_the_returns_and_has_no_scale_of_its_own():

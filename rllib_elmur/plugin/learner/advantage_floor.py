@@ -66,5 +66,5 @@ def _returns(rewards: Tensor, discount: float) -> Tensor:
     """Discounted sums of rewards (B, T) up to the end of each row, (B, T)."""
     time = torch.arange(rewards.shape[1], device=rewards.device)
     ahead = time[:, None] - time  # (T, T): how long the column's step waits for the row's reward
-    weights = torch.where(ahead >= 0, discount ** ahead.clamp(min=0), 0.0)
+    weights = (discount ** ahead.clamp(min=0)).tril()
     return rewards @ weights.to(rewards.dtype)

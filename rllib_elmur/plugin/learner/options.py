@@ -20,7 +20,7 @@ class LearnerOptions(Options):
         0.0, "The same for the observation's encoder: inputs that say nothing fade.", low=0.0
     )
     advantage_floor: float = option(
-        0.3, "PPO scales up advantages that deviate less than this share of returns less.", low=0.0
+        0.3, "PPO scales up less what deviates less than this share of the returns.", low=0.0
     )
 
     @classmethod
